@@ -1,0 +1,142 @@
+package nft
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/google/nftables/expr"
+)
+
+// Table is one of our tables with all that belongs to it, but for the
+// elements, which are many and travel by themselves.
+type Table struct {
+	Family  Family
+	Name    string
+	Comment string
+	Sets    []*Set
+	Chains  []*Chain
+}
+
+// ID names a table among all tables of a namespace.
+type ID struct {
+	Family Family
+	Name   string
+}
+
+func (id ID) String() string { return id.Family.String() + " " + id.Name }
+
+// ID is the table's family and name.
+func (t *Table) ID() ID { return ID{t.Family, t.Name} }
+
+// Set is the table's set of that name, or nil.
+func (t *Table) Set(name string) *Set {
+	for _, s := range t.Sets {
+		if s.Name == name {
+			return s
+		}
+	}
+	return nil
+}
+
+// Chain is a list of rules. With a Base it is called by the kernel; without,
+// by other rules.
+type Chain struct {
+	Name  string
+	Base  *Base
+	Rules []Rule
+}
+
+// Base is where in the kernel's packet path a base chain is called.
+type Base struct {
+	Type     string // "filter" or "nat"
+	Hook     Hook
+	Priority int32
+}
+
+// Hook is a point in the packet path.
+type Hook uint32
+
+// Netfilter's hooks, from linux/netfilter.h.
+const (
+	Prerouting Hook = iota
+	Input
+	Forward
+	Output
+	Postrouting
+)
+
+func (h Hook) String() string {
+	return [...]string{"prerouting", "input", "forward", "output", "postrouting"}[h]
+}
+
+// header is the line that declares a base chain; empty for others.
+func (c *Chain) header() string {
+	if c.Base == nil {
+		return ""
+	}
+	return fmt.Sprintf("type %s hook %s priority %d; policy accept;", c.Base.Type, c.Base.Hook, c.Base.Priority)
+}
+
+// Rule is a list of statements, the first of which decide whether the rest is
+// done.
+type Rule struct {
+	Statements []Statement
+	Comment    string
+}
+
+// Statement is one part of a rule.
+type Statement interface {
+	// Text is the statement in nft's syntax.
+	Text(Family) string
+	// Program is the statement as the kernel's expressions. It starts with no
+	// register set and leaves nothing in registers for the next one.
+	Program(Family) []expr.Any
+}
+
+// Text is the rule in nft's syntax.
+func (r Rule) Text(f Family) string {
+	texts := make([]string, len(r.Statements))
+	for i, s := range r.Statements {
+		texts[i] = s.Text(f)
+	}
+	text := strings.Join(texts, " ")
+	if r.Comment != "" {
+		text += fmt.Sprintf(" comment %q", r.Comment)
+	}
+	return text
+}
+
+// Program is the rule as the kernel's expressions.
+func (r Rule) Program(f Family) []expr.Any {
+	var program []expr.Any
+	for _, s := range r.Statements {
+		program = append(program, s.Program(f)...)
+	}
+	return program
+}
+
+// UserData is the comment as nft keeps it with a rule.
+func (r Rule) UserData() []byte {
+	if r.Comment == "" {
+		return nil
+	}
+	return udata(nil).put(0, append([]byte(r.Comment), 0))
+}
+
+// ElementUserData is an element's comment as nft keeps it, appended to b.
+func ElementUserData(b []byte, comment string) []byte {
+	b = append(b, 0, byte(len(comment)+1))
+	b = append(b, comment...)
+	return append(b, 0)
+}
+
+// ElementComment reads the comment that ElementUserData wrote.
+func ElementComment(b []byte) string {
+	for len(b) >= 2 && int(b[1])+2 <= len(b) {
+		if value := b[2 : 2+b[1]]; b[0] == 0 && len(value) > 0 {
+			return string(value[:len(value)-1])
+		}
+		b = b[2+b[1]:]
+	}
+	return ""
+}

@@ -1,0 +1,166 @@
+package nft
+
+import (
+	"bytes"
+	"encoding/binary"
+	"slices"
+
+	"github.com/google/nftables/expr"
+	"golang.org/x/sys/unix"
+)
+
+// Held is one of our tables as the kernel has it.
+type Held struct {
+	ID
+	Sets   map[string]*HeldSet
+	Chains map[string]*HeldChain
+}
+
+// HeldSet is a set as the kernel has it.
+type HeldSet struct {
+	KeyType, KeyLen   uint32
+	DataType, DataLen uint32
+	Flags             uint32
+	UserData          []byte
+	// Count is the number of elements that the kernel says there are, or 0
+	// where it doesn't say.
+	Count    uint32
+	Elements []Element
+}
+
+// HeldChain is a chain as the kernel has it.
+type HeldChain struct {
+	Base  *Base
+	Rules []HeldRule
+}
+
+// HeldRule is a rule as the kernel has it.
+type HeldRule struct {
+	Program  []byte // the attributes of its list of expressions
+	UserData []byte
+}
+
+// verdictType is the data type of a verdict map, NFT_DATA_VERDICT.
+const verdictType = unix.NFT_DATA_VERDICT
+
+// Flags are the set's flags as the kernel counts them.
+func (s *Set) Flags() uint32 {
+	var flags uint32
+	if s.Kind() == "map" {
+		flags |= unix.NFT_SET_MAP
+	}
+	if s.Interval {
+		flags |= unix.NFT_SET_INTERVAL
+	}
+	return flags
+}
+
+// Matches says that the kernel's set has this set's schema.
+func (s *Set) Matches(f Family, h *HeldSet) bool {
+	keyType, dataType := s.TypeIDs(f)
+	dataLen := uint32(s.DataLen(f))
+	if s.Verdicts {
+		// The kernel's length of a verdict is that of its own structure.
+		dataType, dataLen = verdictType, h.DataLen
+	}
+	return h.KeyType == keyType && h.KeyLen == uint32(s.KeyLen(f)) &&
+		h.DataType == dataType && h.DataLen == dataLen &&
+		h.Flags == s.Flags() && bytes.Equal(h.UserData, s.UserData(f))
+}
+
+// SameBase says that the kernel calls its chain where it calls this one.
+func (c *Chain) SameBase(h *HeldChain) bool {
+	if c.Base == nil || h.Base == nil {
+		return c.Base == h.Base
+	}
+	return *c.Base == *h.Base
+}
+
+// SameRules says that the kernel's chain has this chain's rules.
+func (c *Chain) SameRules(f Family, h *HeldChain) bool {
+	if len(c.Rules) != len(h.Rules) {
+		return false
+	}
+	for i := range c.Rules {
+		if !c.Rules[i].matches(f, h.Rules[i]) {
+			return false
+		}
+	}
+	return true
+}
+
+func (r *Rule) matches(f Family, h HeldRule) bool {
+	if !bytes.Equal(r.UserData(), h.UserData) {
+		return false
+	}
+	held := attributes(h.Program)
+	program := r.Program(f)
+	if len(held) != len(program) {
+		return false
+	}
+	for i, e := range program {
+		sent, err := expr.Marshal(byte(f), e)
+		if err != nil {
+			return false
+		}
+		var passing uint16
+		switch e.(type) {
+		case *expr.Counter:
+			// What it has counted is not part of the rule; its name is.
+			sent = sent[:padded(int(binary.NativeEndian.Uint16(sent)))]
+		case *expr.Lookup:
+			passing = unix.NFTA_LOOKUP_SET_ID
+		}
+		if !within(sent, held[i].value, passing) {
+			return false
+		}
+	}
+	return true
+}
+
+// typeMask is an attribute's type without its flags, NLA_TYPE_MASK.
+const typeMask = ^uint16(unix.NLA_F_NESTED | unix.NLA_F_NET_BYTEORDER)
+
+type attribute struct {
+	typ    uint16
+	nested bool
+	value  []byte
+}
+
+// attributes reads a list of netlink attributes.
+func attributes(b []byte) []attribute {
+	var list []attribute
+	for len(b) >= unix.SizeofNlAttr {
+		n := int(binary.NativeEndian.Uint16(b))
+		if n < unix.SizeofNlAttr || n > len(b) {
+			return list
+		}
+		typ := binary.NativeEndian.Uint16(b[2:])
+		list = append(list, attribute{typ & typeMask, typ&unix.NLA_F_NESTED != 0, b[unix.SizeofNlAttr:n]})
+		b = b[min(padded(n), len(b)):]
+	}
+	return list
+}
+
+// within says that every attribute in sent is in held with the same value. The
+// kernel lists some more that it fills in itself, and does not list those of
+// type passing, which mean something only in their own transaction.
+func within(sent, held []byte, passing uint16) bool {
+	have := attributes(held)
+	for _, s := range attributes(sent) {
+		i := slices.IndexFunc(have, func(h attribute) bool { return h.typ == s.typ })
+		switch {
+		case i < 0:
+			if s.typ != passing {
+				return false
+			}
+		case s.nested:
+			if !within(s.value, have[i].value, passing) {
+				return false
+			}
+		case !bytes.Equal(s.value, have[i].value):
+			return false
+		}
+	}
+	return true
+}

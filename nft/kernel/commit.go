@@ -1,0 +1,224 @@
+package kernel
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/kube-verdict/kube-verdict/nft"
+)
+
+// Commit does the transaction: all of it, or nothing and an error. The error
+// is an OpError when the kernel named the operation that it refused, and
+// ErrUnknown when the outcome is not known. An empty transaction sends nothing.
+func (c *Conn) Commit(tx nft.Transaction) error {
+	if len(tx) == 0 {
+		return nil
+	}
+	b := &batch{encoder: &c.out, tx: tx, next: c.nextSeq}
+	if err := b.encode(); err != nil {
+		return err
+	}
+	if err := c.send(c.out.b); err != nil {
+		return explain(fmt.Errorf("send a transaction of %d bytes to nf_tables: %w", len(c.out.b), err))
+	}
+	if err := c.outcome(b); err != nil {
+		return err
+	}
+	c.stats.Transactions++
+	c.stats.Messages += uint64(len(b.sent))
+	c.stats.Added += b.elements[nft.Add]
+	c.stats.Deleted += b.elements[nft.Delete]
+	c.stats.Bytes += uint64(len(c.out.b))
+	return nil
+}
+
+// outcome reads the kernel's answers, all of which are there: nf_tables is
+// done with a batch before the send returns.
+func (c *Conn) outcome(b *batch) error {
+	acknowledged := false
+	var refused error
+	for {
+		datagram, err := c.receive(false)
+		if errors.Is(err, unix.ENOBUFS) {
+			return fmt.Errorf("%w: %w", ErrUnknown, err)
+		}
+		if err != nil {
+			return err
+		}
+		if datagram == nil {
+			break
+		}
+		err = messages(datagram, func(m message) error {
+			if m.typ != unix.NLMSG_ERROR || len(m.body) < 4 {
+				return nil
+			}
+			errno := -int32(binary.NativeEndian.Uint32(m.body))
+			switch {
+			case errno == 0:
+				acknowledged = acknowledged || m.seq == b.last
+			case refused == nil:
+				refused = b.refused(m, unix.Errno(errno))
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	if refused != nil {
+		return refused
+	}
+	if !acknowledged {
+		return ErrUnknown
+	}
+	return nil
+}
+
+// batch is a transaction as netlink messages.
+type batch struct {
+	*encoder
+	tx       nft.Transaction
+	next     func() uint32
+	sent     []sent
+	last     uint32    // sequence number of the message that asks for the answer
+	elements [2]uint64 // by verb
+	setID    uint32
+}
+
+// sent is what one message stands for, to read the kernel's complaints.
+type sent struct {
+	seq     uint32
+	at      int // of the message in the buffer
+	op, ops int // the operations in it
+}
+
+// elementsEnd is where a message of elements is full: the list's length is a
+// 16-bit number, and an element with its comment is less than 1 KiB.
+const elementsEnd = 1<<16 - 1<<10
+
+func (b *batch) encode() error {
+	b.b = b.b[:0]
+	b.frame(unix.NFNL_MSG_BATCH_BEGIN)
+	lastAt := 0
+	for i := 0; i < len(b.tx); {
+		at, seq := len(b.b), b.next()
+		n, err := b.op(i, seq)
+		if err != nil {
+			return fmt.Errorf("%s: %w", b.tx[i].Text(), err)
+		}
+		b.sent = append(b.sent, sent{seq, at, i, n})
+		lastAt, b.last = at, seq
+		i += n
+	}
+	// One answer to the whole: kernels before 6.10 give none for the batch's
+	// own end, so the last operation asks for it.
+	flags := binary.NativeEndian.Uint16(b.b[lastAt+6:])
+	binary.NativeEndian.PutUint16(b.b[lastAt+6:], flags|unix.NLM_F_ACK)
+	b.frame(unix.NFNL_MSG_BATCH_END)
+	return nil
+}
+
+func (b *batch) frame(typ uint16) {
+	at := b.message(typ, 0, b.next(), unix.AF_UNSPEC, unix.NFNL_SUBSYS_NFTABLES)
+	b.closeMessage(at)
+}
+
+// op appends the message for operation i and says how many operations it
+// covers: elements of one set go together.
+func (b *batch) op(i int, seq uint32) (int, error) {
+	op := &b.tx[i]
+	open := func(typ, flags uint16) int {
+		return b.message(unix.NFNL_SUBSYS_NFTABLES<<8|typ, flags, seq, byte(op.Table.Family), 0)
+	}
+	n := 1
+	var at int
+	switch {
+	case op.IsElement():
+		typ, flags := uint16(unix.NFT_MSG_NEWSETELEM), uint16(unix.NLM_F_CREATE)
+		if op.Verb == nft.Delete {
+			typ, flags = unix.NFT_MSG_DELSETELEM, 0
+		}
+		at = open(typ, flags)
+		n = b.elementList(i, at)
+		b.elements[op.Verb] += uint64(n)
+	case op.Rule != nil:
+		at = open(unix.NFT_MSG_NEWRULE, unix.NLM_F_CREATE|unix.NLM_F_APPEND)
+		if err := b.rule(op); err != nil {
+			return 0, err
+		}
+	case op.Chain != nil:
+		switch op.Verb {
+		case nft.Add:
+			at = open(unix.NFT_MSG_NEWCHAIN, unix.NLM_F_CREATE)
+			b.chain(op)
+		case nft.Delete:
+			at = open(unix.NFT_MSG_DELCHAIN, 0)
+			b.string(unix.NFTA_CHAIN_TABLE, op.Table.Name)
+			b.string(unix.NFTA_CHAIN_NAME, op.Chain.Name)
+		case nft.Flush:
+			at = open(unix.NFT_MSG_DELRULE, 0)
+			b.string(unix.NFTA_RULE_TABLE, op.Table.Name)
+			b.string(unix.NFTA_RULE_CHAIN, op.Chain.Name)
+		}
+	case op.Set != nil:
+		if op.Verb == nft.Delete {
+			at = open(unix.NFT_MSG_DELSET, 0)
+			b.string(unix.NFTA_SET_TABLE, op.Table.Name)
+			b.string(unix.NFTA_SET_NAME, op.Set.Name)
+			break
+		}
+		at = open(unix.NFT_MSG_NEWSET, unix.NLM_F_CREATE)
+		b.set(op)
+	case op.Verb == nft.Delete:
+		at = open(unix.NFT_MSG_DELTABLE, 0)
+		b.string(unix.NFTA_TABLE_NAME, op.Table.Name)
+	default:
+		at = open(unix.NFT_MSG_NEWTABLE, unix.NLM_F_CREATE)
+		b.table(op.Table)
+	}
+	b.closeMessage(at)
+	return n, nil
+}
+
+// refused says which operation an error message is about. The offset that the
+// kernel sends along tells the element in a message of many.
+func (b *batch) refused(m message, errno unix.Errno) error {
+	for _, s := range b.sent {
+		if s.seq != m.seq {
+			continue
+		}
+		op := s.op
+		if s.ops > 1 {
+			op += b.elementAt(s, errorOffset(m))
+		}
+		return &OpError{Op: b.tx[op], Err: explain(errno)}
+	}
+	return explain(fmt.Errorf("commit to nf_tables: %w", errno))
+}
+
+// errorOffset is where in the refused message the kernel saw the fault, or 0.
+func errorOffset(m message) int {
+	// With NLM_F_CAPPED the answer has only the header of the refused message.
+	const echoed = 4 + unix.NLMSG_HDRLEN
+	if m.flags&unix.NLM_F_ACK_TLVS == 0 || len(m.body) < echoed {
+		return 0
+	}
+	tlvs := m.body[echoed:]
+	if m.flags&unix.NLM_F_CAPPED == 0 {
+		n := align(4 + int(binary.NativeEndian.Uint32(m.body[4:])))
+		if n > len(m.body) {
+			return 0
+		}
+		tlvs = m.body[n:]
+	}
+	offset := 0
+	attrs(tlvs, func(typ uint16, value []byte) {
+		if typ == unix.NLMSGERR_ATTR_OFFS && len(value) >= 4 {
+			offset = int(binary.NativeEndian.Uint32(value))
+		}
+	})
+	return offset
+}

@@ -1,0 +1,305 @@
+package kernel
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/kube-verdict/kube-verdict/nft"
+)
+
+// errInterrupted says that the tables changed while they were read.
+var errInterrupted = errors.New("nf_tables changed during a dump")
+
+// Generation is the number of commits in this network namespace, by anyone.
+func (c *Conn) Generation() (uint32, error) {
+	var generation uint32
+	err := c.ask(unix.NFT_MSG_GETGEN, 0, nft.Family(unix.AF_UNSPEC), nil, func(body []byte) {
+		attrs(body, func(typ uint16, value []byte) {
+			if typ == unix.NFTA_GEN_ID {
+				generation = beUint32(value)
+			}
+		})
+	})
+	return generation, err
+}
+
+// setCount is NFTA_SET_COUNT, from Linux 6.16 on.
+const setCount = 20
+
+// Read reads one table with all that is in it, or gives nil when there is no
+// such table. What it gives is of one moment: when someone commits meanwhile,
+// it starts again.
+func (c *Conn) Read(id nft.ID) (*nft.Held, error) {
+	const tries = 50
+	for try := range tries {
+		if try > 0 {
+			time.Sleep(10 * time.Millisecond)
+		}
+		before, err := c.Generation()
+		if err != nil {
+			return nil, fmt.Errorf("read table %s: %w", id, err)
+		}
+		held, err := c.read(id)
+		if errors.Is(err, errInterrupted) {
+			continue
+		}
+		if err != nil {
+			return nil, fmt.Errorf("read table %s: %w", id, err)
+		}
+		if after, err := c.Generation(); err == nil && after == before {
+			return held, nil
+		}
+	}
+	return nil, fmt.Errorf("read table %s: %w, %d times in a row", id, errInterrupted, tries)
+}
+
+func (c *Conn) read(id nft.ID) (*nft.Held, error) {
+	err := c.ask(unix.NFT_MSG_GETTABLE, 0, id.Family, func(e *encoder) { e.string(unix.NFTA_TABLE_NAME, id.Name) }, func([]byte) {})
+	if errors.Is(err, unix.ENOENT) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	held := &nft.Held{ID: id, Sets: map[string]*nft.HeldSet{}, Chains: map[string]*nft.HeldChain{}}
+	if err := c.readSets(held); err != nil {
+		return nil, err
+	}
+	if err := c.readChains(held); err != nil {
+		return nil, err
+	}
+	for name, set := range held.Sets {
+		if set.Elements, err = c.Elements(id, name); err != nil {
+			return nil, err
+		}
+		if !whole(set) {
+			return nil, errInterrupted
+		}
+	}
+	return held, nil
+}
+
+// whole says that each element was read once. The kernel goes on growing a
+// set's hash table for a while after a load, and a dump that meets this skips
+// some elements and gives others twice, without a word.
+func whole(set *nft.HeldSet) bool {
+	if set.Flags&unix.NFT_SET_INTERVAL != 0 {
+		return true // a tree, whose count is of another kind
+	}
+	keys := make(map[string]struct{}, len(set.Elements))
+	for i := range set.Elements {
+		keys[set.Elements[i].Key] = struct{}{}
+	}
+	return len(keys) == len(set.Elements) && (set.Count == 0 || len(keys) == int(set.Count))
+}
+
+func (c *Conn) readSets(held *nft.Held) error {
+	return c.dump(unix.NFT_MSG_GETSET, held.Family, func(e *encoder) { e.string(unix.NFTA_SET_TABLE, held.Name) }, func(body []byte) {
+		var name string
+		set := &nft.HeldSet{}
+		attrs(body, func(typ uint16, value []byte) {
+			switch typ {
+			case unix.NFTA_SET_NAME:
+				name = cString(value)
+			case unix.NFTA_SET_FLAGS:
+				set.Flags = beUint32(value)
+			case unix.NFTA_SET_KEY_TYPE:
+				set.KeyType = beUint32(value)
+			case unix.NFTA_SET_KEY_LEN:
+				set.KeyLen = beUint32(value)
+			case unix.NFTA_SET_DATA_TYPE:
+				set.DataType = beUint32(value)
+			case unix.NFTA_SET_DATA_LEN:
+				set.DataLen = beUint32(value)
+			case setCount:
+				set.Count = beUint32(value)
+			case unix.NFTA_SET_USERDATA:
+				set.UserData = append([]byte(nil), value...)
+			}
+		})
+		if set.Flags&unix.NFT_SET_ANONYMOUS == 0 {
+			held.Sets[name] = set
+		}
+	})
+}
+
+func (c *Conn) readChains(held *nft.Held) error {
+	err := c.dump(unix.NFT_MSG_GETCHAIN, held.Family, nil, func(body []byte) {
+		var table, name string
+		chain := &nft.HeldChain{}
+		attrs(body, func(typ uint16, value []byte) {
+			switch typ {
+			case unix.NFTA_CHAIN_TABLE:
+				table = cString(value)
+			case unix.NFTA_CHAIN_NAME:
+				name = cString(value)
+			case unix.NFTA_CHAIN_TYPE:
+				base(chain).Type = cString(value)
+			case unix.NFTA_CHAIN_HOOK:
+				attrs(value, func(typ uint16, value []byte) {
+					switch typ {
+					case unix.NFTA_HOOK_HOOKNUM:
+						base(chain).Hook = nft.Hook(beUint32(value))
+					case unix.NFTA_HOOK_PRIORITY:
+						base(chain).Priority = int32(beUint32(value))
+					}
+				})
+			}
+		})
+		if table == held.Name {
+			held.Chains[name] = chain
+		}
+	})
+	if err != nil {
+		return err
+	}
+	return c.dump(unix.NFT_MSG_GETRULE, held.Family, func(e *encoder) { e.string(unix.NFTA_RULE_TABLE, held.Name) }, func(body []byte) {
+		var chain string
+		var rule nft.HeldRule
+		attrs(body, func(typ uint16, value []byte) {
+			switch typ {
+			case unix.NFTA_RULE_CHAIN:
+				chain = cString(value)
+			case unix.NFTA_RULE_EXPRESSIONS:
+				rule.Program = append([]byte(nil), value...)
+			case unix.NFTA_RULE_USERDATA:
+				rule.UserData = append([]byte(nil), value...)
+			}
+		})
+		if h := held.Chains[chain]; h != nil {
+			h.Rules = append(h.Rules, rule)
+		}
+	})
+}
+
+// base is the chain's Base, made when the first sign of one is seen.
+func base(c *nft.HeldChain) *nft.Base {
+	if c.Base == nil {
+		c.Base = &nft.Base{}
+	}
+	return c.Base
+}
+
+// Elements reads all elements of a set or map, in no order but that the ends
+// of a range come together.
+func (c *Conn) Elements(id nft.ID, set string) ([]nft.Element, error) {
+	var elements []nft.Element
+	err := c.dump(unix.NFT_MSG_GETSETELEM, id.Family, func(e *encoder) {
+		e.string(unix.NFTA_SET_ELEM_LIST_TABLE, id.Name)
+		e.string(unix.NFTA_SET_ELEM_LIST_SET, set)
+	}, func(body []byte) {
+		// One copy for a message: keys and data are substrings of it.
+		text := string(body)
+		attrs(body, func(typ uint16, list []byte) {
+			if typ == unix.NFTA_SET_ELEM_LIST_ELEMENTS {
+				attrs(list, func(_ uint16, elem []byte) {
+					elements = append(elements, element(text, body, elem))
+				})
+			}
+		})
+	})
+	return elements, err
+}
+
+// element reads an element; text is a copy of body, in which elem lies.
+func element(text string, body, elem []byte) nft.Element {
+	var e nft.Element
+	part := func(b []byte) string {
+		at := cap(body) - cap(b)
+		return text[at : at+len(b)]
+	}
+	attrs(elem, func(typ uint16, value []byte) {
+		switch typ {
+		case unix.NFTA_SET_ELEM_FLAGS:
+			e.End = beUint32(value)&unix.NFT_SET_ELEM_INTERVAL_END != 0
+		case unix.NFTA_SET_ELEM_KEY:
+			attrs(value, func(typ uint16, value []byte) {
+				if typ == unix.NFTA_DATA_VALUE {
+					e.Key = part(value)
+				}
+			})
+		case unix.NFTA_SET_ELEM_DATA:
+			attrs(value, func(typ uint16, value []byte) {
+				switch typ {
+				case unix.NFTA_DATA_VALUE:
+					e.Data = part(value)
+				case unix.NFTA_DATA_VERDICT:
+					e.Goto = chainOf(value)
+				}
+			})
+		case unix.NFTA_SET_ELEM_USERDATA:
+			e.Comment = nft.ElementComment(value)
+		}
+	})
+	return e
+}
+
+// chainOf is the chain that a verdict leads to.
+func chainOf(verdict []byte) string {
+	var chain string
+	attrs(verdict, func(typ uint16, value []byte) {
+		if typ == unix.NFTA_VERDICT_CHAIN {
+			chain = cString(value)
+		}
+	})
+	return chain
+}
+
+func (c *Conn) dump(typ uint16, f nft.Family, fill func(*encoder), each func(body []byte)) error {
+	return c.ask(typ, unix.NLM_F_DUMP, f, fill, each)
+}
+
+// ask sends a request outside of any batch and calls each with the attributes
+// of every message of the answer.
+func (c *Conn) ask(typ, flags uint16, f nft.Family, fill func(*encoder), each func(body []byte)) error {
+	if flags == 0 {
+		flags = unix.NLM_F_ACK // an end to wait for
+	}
+	seq := c.nextSeq()
+	c.out.b = c.out.b[:0]
+	at := c.out.message(unix.NFNL_SUBSYS_NFTABLES<<8|typ, flags, seq, byte(f), 0)
+	if fill != nil {
+		fill(&c.out)
+	}
+	c.out.closeMessage(at)
+	if err := c.send(c.out.b); err != nil {
+		return explain(err)
+	}
+	var interrupted bool
+	for done := false; !done; {
+		datagram, err := c.receive(true)
+		if err != nil {
+			return err
+		}
+		err = messages(datagram, func(m message) error {
+			if m.seq != seq {
+				return nil // left over from an earlier request that failed
+			}
+			interrupted = interrupted || m.flags&unix.NLM_F_DUMP_INTR != 0
+			switch m.typ {
+			case unix.NLMSG_DONE, unix.NLMSG_ERROR:
+				done = true
+				if len(m.body) < 4 {
+					return errTruncated
+				}
+				if errno := -int32(binary.NativeEndian.Uint32(m.body)); errno != 0 {
+					return explain(unix.Errno(errno))
+				}
+			default:
+				each(m.body[nfgen:])
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	if interrupted {
+		return errInterrupted
+	}
+	return nil
+}

@@ -1,0 +1,164 @@
+package kernel
+
+import (
+	"encoding/binary"
+
+	"github.com/google/nftables/expr"
+	"golang.org/x/sys/unix"
+
+	"github.com/kube-verdict/kube-verdict/nft"
+)
+
+// tableUserData is NFTA_TABLE_USERDATA; tableComment is the comment's type in
+// it.
+const (
+	tableUserData = 6
+	tableComment  = 0
+)
+
+func (b *batch) table(t *nft.Table) {
+	b.string(unix.NFTA_TABLE_NAME, t.Name)
+	if t.Comment != "" {
+		b.bytes(tableUserData, commentData(t.Comment))
+	}
+}
+
+func commentData(comment string) []byte {
+	return append(append([]byte{tableComment, byte(len(comment) + 1)}, comment...), 0)
+}
+
+const (
+	// verdictData is the data type of a verdict map.
+	verdictData = unix.NFT_DATA_VERDICT
+	// policyAccept is NF_ACCEPT.
+	policyAccept = 1
+	// verdictGoto is NFT_GOTO as it goes over the wire.
+	verdictGoto = 1<<32 + unix.NFT_GOTO
+)
+
+func (b *batch) set(op *nft.Op) {
+	s, f := op.Set, op.Table.Family
+	keyType, dataType := s.TypeIDs(f)
+	b.string(unix.NFTA_SET_TABLE, op.Table.Name)
+	b.string(unix.NFTA_SET_NAME, s.Name)
+	b.uint32(unix.NFTA_SET_FLAGS, s.Flags())
+	b.uint32(unix.NFTA_SET_KEY_TYPE, keyType)
+	b.uint32(unix.NFTA_SET_KEY_LEN, uint32(s.KeyLen(f)))
+	switch {
+	case s.Verdicts:
+		b.uint32(unix.NFTA_SET_DATA_TYPE, verdictData)
+	case len(s.Data) > 0:
+		b.uint32(unix.NFTA_SET_DATA_TYPE, dataType)
+		b.uint32(unix.NFTA_SET_DATA_LEN, uint32(s.DataLen(f)))
+	}
+	b.setID++
+	b.uint32(unix.NFTA_SET_ID, b.setID)
+	b.bytes(unix.NFTA_SET_USERDATA, s.UserData(f))
+}
+
+func (b *batch) chain(op *nft.Op) {
+	b.string(unix.NFTA_CHAIN_TABLE, op.Table.Name)
+	b.string(unix.NFTA_CHAIN_NAME, op.Chain.Name)
+	base := op.Chain.Base
+	if base == nil {
+		return
+	}
+	hook := b.nest(unix.NFTA_CHAIN_HOOK)
+	b.uint32(unix.NFTA_HOOK_HOOKNUM, uint32(base.Hook))
+	b.uint32(unix.NFTA_HOOK_PRIORITY, uint32(base.Priority))
+	b.closeNest(hook)
+	b.uint32(unix.NFTA_CHAIN_POLICY, policyAccept)
+	b.string(unix.NFTA_CHAIN_TYPE, base.Type)
+}
+
+func (b *batch) rule(op *nft.Op) error {
+	f := op.Table.Family
+	b.string(unix.NFTA_RULE_TABLE, op.Table.Name)
+	b.string(unix.NFTA_RULE_CHAIN, op.Chain.Name)
+	list := b.nest(unix.NFTA_RULE_EXPRESSIONS)
+	for _, e := range op.Rule.Program(f) {
+		data, err := expr.Marshal(byte(f), e)
+		if err != nil {
+			return err
+		}
+		b.bytes(unix.NLA_F_NESTED|unix.NFTA_LIST_ELEM, data)
+	}
+	b.closeNest(list)
+	if u := op.Rule.UserData(); u != nil {
+		b.bytes(unix.NFTA_RULE_USERDATA, u)
+	}
+	return nil
+}
+
+// elementList appends the elements of operation i and of those that follow
+// with the same verb and set, as many as a message holds, and says how many.
+func (b *batch) elementList(i, at int) int {
+	first := &b.tx[i]
+	b.string(unix.NFTA_SET_ELEM_LIST_TABLE, first.Table.Name)
+	b.string(unix.NFTA_SET_ELEM_LIST_SET, first.Set.Name)
+	list := b.nest(unix.NFTA_SET_ELEM_LIST_ELEMENTS)
+	n := 0
+	for ; i+n < len(b.tx) && len(b.b)-at < elementsEnd; n++ {
+		op := &b.tx[i+n]
+		if op.Set != first.Set || op.Verb != first.Verb || op.Element.Key == "" {
+			break
+		}
+		b.element(op)
+	}
+	b.closeNest(list)
+	return n
+}
+
+func (b *batch) element(op *nft.Op) {
+	e := &op.Element
+	elem := b.nest(unix.NFTA_LIST_ELEM)
+	if e.End {
+		b.uint32(unix.NFTA_SET_ELEM_FLAGS, unix.NFT_SET_ELEM_INTERVAL_END)
+	}
+	key := b.nest(unix.NFTA_SET_ELEM_KEY)
+	b.raw(unix.NFTA_DATA_VALUE, e.Key)
+	b.closeNest(key)
+	if op.Verb == nft.Add {
+		switch {
+		case e.Goto != "":
+			data := b.nest(unix.NFTA_SET_ELEM_DATA)
+			verdict := b.nest(unix.NFTA_DATA_VERDICT)
+			b.uint32(unix.NFTA_VERDICT_CODE, verdictGoto)
+			b.string(unix.NFTA_VERDICT_CHAIN, e.Goto)
+			b.closeNest(verdict)
+			b.closeNest(data)
+		case e.Data != "":
+			data := b.nest(unix.NFTA_SET_ELEM_DATA)
+			b.raw(unix.NFTA_DATA_VALUE, e.Data)
+			b.closeNest(data)
+		}
+		if e.Comment != "" {
+			b.header(unix.NFTA_SET_ELEM_USERDATA, len(e.Comment)+3)
+			b.b = nft.ElementUserData(b.b, e.Comment)
+			b.pad()
+		}
+	}
+	b.closeNest(elem)
+}
+
+// elementAt is which element of a message lies at an offset in it.
+func (b *batch) elementAt(s sent, offset int) int {
+	body := b.b[s.at:]
+	body = body[:binary.NativeEndian.Uint32(body)]
+	at := unix.NLMSG_HDRLEN + nfgen
+	found := 0
+	attrs(body[at:], func(typ uint16, value []byte) {
+		if typ == unix.NFTA_SET_ELEM_LIST_ELEMENTS {
+			i, pos := 0, at+unix.SizeofNlAttr
+			attrs(value, func(_ uint16, elem []byte) {
+				if pos <= offset {
+					found = i
+				}
+				i++
+				pos += align(unix.SizeofNlAttr + len(elem))
+			})
+		}
+		at += align(unix.SizeofNlAttr + len(value))
+	})
+	return found
+}

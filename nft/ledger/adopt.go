@@ -1,0 +1,106 @@
+package ledger
+
+import (
+	"strings"
+
+	"github.com/kube-verdict/kube-verdict/nft"
+)
+
+// Adoption is how to take over what an earlier process left in the kernel.
+type Adoption struct {
+	*Ledger
+	// Transaction brings the tables and their fixed chains about. It is empty
+	// when they are there already.
+	Transaction nft.Transaction
+	// Rebuild says that a table of another layout is replaced: all elements
+	// belong into the same transaction, or they would be missing for a while.
+	Rebuild bool
+}
+
+// Adopt makes the account of a kernel that holds what held says; nil is for a
+// table that is not there.
+func Adopt(chain ChainMaker, tables []*nft.Table, held []*nft.Held) *Adoption {
+	a := &Adoption{Ledger: New(chain)}
+	for i, t := range tables {
+		switch h := held[i]; {
+		case h == nil:
+			a.Transaction.AddTable(t)
+		case !fits(t, h):
+			a.Rebuild = true
+			a.Transaction = append(a.Transaction, nft.Op{Verb: nft.Delete, Table: t})
+			a.Transaction.AddTable(t)
+		default:
+			a.adoptTable(t, h)
+		}
+	}
+	return a
+}
+
+// fits says that the table can be made ours without making it anew: no set or
+// base chain is there that is of another kind than ours of that name.
+func fits(t *nft.Table, h *nft.Held) bool {
+	for _, s := range t.Sets {
+		if held := h.Sets[s.Name]; held != nil && !s.Matches(t.Family, held) {
+			return false
+		}
+	}
+	fixed := map[string]*nft.Chain{}
+	for _, c := range t.Chains {
+		fixed[c.Name] = c
+	}
+	for name, held := range h.Chains {
+		if c := fixed[name]; c == nil && held.Base != nil || c != nil && !c.SameBase(held) {
+			return false
+		}
+	}
+	for name := range h.Sets {
+		if t.Set(name) == nil {
+			return false
+		}
+	}
+	return true
+}
+
+func (a *Adoption) adoptTable(t *nft.Table, h *nft.Held) {
+	for _, s := range t.Sets {
+		held := h.Sets[s.Name]
+		if held == nil {
+			a.Transaction = append(a.Transaction, nft.Op{Verb: nft.Add, Table: t, Set: s})
+			continue
+		}
+		for _, e := range held.Elements {
+			if e.End && strings.Trim(e.Key, "\x00") == "" {
+				continue // nft -f writes the end of nothing before the first range
+			}
+			p := nft.Placed{Table: t, Set: s, Element: e}
+			a.stale[placeOf(&p)] = p
+		}
+		if s.Behind {
+			a.behind[t] += len(held.Elements)
+		}
+	}
+	fixed := map[string]bool{}
+	var missing, changed []*nft.Chain
+	for _, c := range t.Chains {
+		fixed[c.Name] = true
+		switch held := h.Chains[c.Name]; {
+		case held == nil:
+			missing = append(missing, c)
+		case !c.SameRules(t.Family, held):
+			changed = append(changed, c)
+		}
+	}
+	for _, c := range missing {
+		a.Transaction = append(a.Transaction, nft.Op{Verb: nft.Add, Table: t, Chain: c})
+	}
+	for _, c := range append(missing, changed...) {
+		a.Transaction.ReplaceRules(t, c)
+	}
+	for name, held := range h.Chains {
+		if fixed[name] {
+			continue
+		}
+		ours := a.chain(t, name)
+		a.idle[chainID{t, name}] = idleChain{differs: ours == nil || !ours.SameRules(t.Family, held)}
+	}
+}

@@ -1,0 +1,304 @@
+package ledger
+
+import "github.com/kube-verdict/kube-verdict/nft"
+
+// ChainMaker makes the chain that a verdict leads to, or nil if there is no
+// such chain in the layout.
+type ChainMaker func(t *nft.Table, name string) *nft.Chain
+
+// Ledger is the account of what the kernel holds. It is not safe for
+// concurrent use.
+type Ledger struct {
+	chain ChainMaker
+	// uses counts the owners of each shared element, leads the verdicts to
+	// each chain.
+	uses  map[place]int
+	leads map[chainID]int
+	// stale is in the kernel and wanted by no one.
+	stale map[place]nft.Placed
+	// idle are the chains that no verdict leads to.
+	idle map[chainID]idleChain
+	// behind counts the elements behind verdicts that a table has.
+	behind map[*nft.Table]int
+
+	scratch scratch
+}
+
+// place is where an element is: what makes it the same element.
+type place struct {
+	set *nft.Set
+	key string
+	end bool
+}
+
+func placeOf(p *nft.Placed) place { return place{p.Set, p.Key, p.End} }
+
+type chainID struct {
+	table *nft.Table
+	name  string
+}
+
+// idleChain is a chain that is there; differs says that its rules are not
+// those that the layout has for the name.
+type idleChain struct{ differs bool }
+
+// smallTable is the number of elements behind verdicts up to which idle chains
+// are deleted. A new rule with a map makes the kernel walk the whole map
+// (nf_tables_bind_set), some 0.4 us an element, so in a larger table a chain is
+// kept for the next time that it is needed.
+const smallTable = 4096
+
+// New is the account of a kernel that holds nothing.
+func New(chain ChainMaker) *Ledger {
+	return &Ledger{
+		chain: chain,
+		uses:  map[place]int{}, leads: map[chainID]int{},
+		stale: map[place]nft.Placed{}, idle: map[chainID]idleChain{},
+		behind:  map[*nft.Table]int{},
+		scratch: newScratch(),
+	}
+}
+
+// Plan is a transaction, and what the account will say once the kernel has
+// done it. A plan that fails is thrown away.
+type Plan struct {
+	Transaction nft.Transaction
+
+	claimed    []place      // no longer stale
+	stale      []nft.Placed // stale from now on
+	busyChains []chainID    // no longer idle, or no longer there
+	idleChains []chainID    // idle from now on
+	uses       map[place]int
+	leads      map[chainID]int
+}
+
+// Plan works out how owners that had the elements in old come to have those in
+// wanted instead. The account is as before until Done is called with the plan;
+// a plan holds until another one is Done.
+func (l *Ledger) Plan(old, wanted []nft.Placed) *Plan {
+	s := &l.scratch
+	s.reset()
+	s.leave(old)
+	p := &Plan{uses: map[place]int{}, leads: map[chainID]int{}}
+	l.enter(p, wanted)
+	l.leaveRest(p)
+	l.settleUses(p)
+	l.settleChains(p)
+	p.Transaction = s.transaction()
+	return p
+}
+
+// enter plans the elements that owners are to have.
+func (l *Ledger) enter(p *Plan, elements []nft.Placed) {
+	s := &l.scratch
+	for i := range elements {
+		e := &elements[i]
+		if e.Goto != "" {
+			s.leads[chainID{e.Table, e.Goto}]++
+		}
+		if e.Set.Shared {
+			s.share(e, 1)
+			continue
+		}
+		if len(s.old) > 0 {
+			at := placeOf(e)
+			if old, ok := s.old[at]; ok {
+				delete(s.old, at)
+				if old.Element != e.Element {
+					s.replace(&old, e)
+				}
+				continue
+			}
+		}
+		l.add(p, e)
+	}
+}
+
+// add plans an element that no owner had: it may be there all the same.
+func (l *Ledger) add(p *Plan, e *nft.Placed) {
+	if len(l.stale) > 0 {
+		at := placeOf(e)
+		if held, ok := l.stale[at]; ok {
+			p.claimed = append(p.claimed, at)
+			if held.Element != e.Element {
+				l.scratch.replace(&held, e)
+			}
+			return
+		}
+	}
+	l.scratch.adds = append(l.scratch.adds, *e)
+}
+
+// leaveRest plans the end of what owners had and no one has now.
+func (l *Ledger) leaveRest(p *Plan) {
+	s := &l.scratch
+	for _, e := range s.old {
+		if e.Set.Behind {
+			p.stale = append(p.stale, e)
+		} else {
+			s.deletes = append(s.deletes, e)
+		}
+	}
+	sorted(s.deletes)
+}
+
+func (l *Ledger) settleUses(p *Plan) {
+	s := &l.scratch
+	var come, gone []nft.Placed
+	for at, shared := range s.shared {
+		if shared.change == 0 {
+			continue
+		}
+		before := l.uses[at]
+		after := before + shared.change
+		p.uses[at] = after
+		switch {
+		case before == 0 && after > 0:
+			come = append(come, shared.element)
+		case before > 0 && after == 0:
+			gone = append(gone, shared.element)
+		}
+	}
+	sorted(come)
+	sorted(gone)
+	for i := range come {
+		l.add(p, &come[i])
+	}
+	s.deletes = append(s.deletes, gone...)
+}
+
+func (l *Ledger) settleChains(p *Plan) {
+	s := &l.scratch
+	for id, change := range s.leads {
+		if change == 0 {
+			continue
+		}
+		before := l.leads[id]
+		after := before + change
+		p.leads[id] = after
+		switch {
+		case before == 0 && after > 0:
+			l.bringChain(p, id)
+			p.busyChains = append(p.busyChains, id)
+		case before > 0 && after == 0:
+			p.idleChains = append(p.idleChains, id)
+		}
+	}
+}
+
+// bringChain plans that a chain is there with the rules that the layout has
+// for its name.
+func (l *Ledger) bringChain(p *Plan, id chainID) {
+	idle, there := l.idle[id]
+	switch chain := l.chain(id.table, id.name); {
+	case !there:
+		l.scratch.chains.AddChain(id.table, chain)
+	case idle.differs:
+		l.scratch.chains.ReplaceRules(id.table, chain)
+	}
+}
+
+// Ensure plans chains that verdicts will lead to: they cost least while their
+// maps are empty.
+func (l *Ledger) Ensure(t *nft.Table, names []string) *Plan {
+	l.scratch.reset()
+	p := &Plan{}
+	for _, name := range names {
+		id := chainID{t, name}
+		if idle, there := l.idle[id]; l.leads[id] == 0 && (!there || idle.differs) {
+			l.bringChain(p, id)
+			p.idleChains = append(p.idleChains, id)
+		}
+	}
+	p.Transaction = l.scratch.transaction()
+	return p
+}
+
+// Done says that the kernel has done the plan.
+func (l *Ledger) Done(p *Plan) {
+	for _, at := range p.claimed {
+		delete(l.stale, at)
+	}
+	for i := range p.stale {
+		l.stale[placeOf(&p.stale[i])] = p.stale[i]
+	}
+	for _, id := range p.busyChains {
+		delete(l.idle, id)
+	}
+	for _, id := range p.idleChains {
+		l.idle[id] = idleChain{}
+	}
+	keep(l.uses, p.uses)
+	keep(l.leads, p.leads)
+	for i := range p.Transaction {
+		op := &p.Transaction[i]
+		if op.Set == nil || !op.Set.Behind {
+			continue
+		}
+		if op.Verb == nft.Add {
+			l.behind[op.Table]++
+		} else {
+			l.behind[op.Table]--
+		}
+	}
+}
+
+// keep takes over the counts of changes, and forgets those that are zero.
+func keep[K comparable](counts, changes map[K]int) {
+	for k, n := range changes {
+		if n == 0 {
+			delete(counts, k)
+		} else {
+			counts[k] = n
+		}
+	}
+}
+
+// Stale says whether there is something to sweep.
+func (l *Ledger) Stale() bool {
+	return len(l.stale) > 0 || len(l.sweepable()) > 0
+}
+
+// Empty says that a table holds nothing behind verdicts.
+func (l *Ledger) Empty(t *nft.Table) bool { return l.behind[t] == 0 }
+
+// sweepable are the idle chains that are not worth keeping.
+func (l *Ledger) sweepable() []chainID {
+	var ids []chainID
+	for id, idle := range l.idle {
+		if idle.differs || l.behind[id.table] <= smallTable {
+			ids = append(ids, id)
+		}
+	}
+	return ids
+}
+
+// sweepLimit bounds the elements that one sweep deletes.
+const sweepLimit = 1 << 16
+
+// Sweep plans the deletion of what is stale, as much as may be deleted at
+// once: first verdicts and what else packets meet at once; then, when no
+// packet can still be behind those verdicts, the elements behind them; last
+// the chains. Call it again, after another wait, until Stale says no.
+func (l *Ledger) Sweep() *Plan {
+	p := &Plan{}
+	for _, behind := range []bool{false, true} {
+		var elements []nft.Placed
+		for at, e := range l.stale {
+			if e.Set.Behind == behind && len(elements) < sweepLimit {
+				p.claimed = append(p.claimed, at)
+				elements = append(elements, e)
+			}
+		}
+		if len(elements) > 0 {
+			sorted(elements)
+			p.Transaction = appendOps(nil, nft.Delete, elements, behind)
+			return p
+		}
+	}
+	for _, id := range l.sweepable() {
+		p.busyChains = append(p.busyChains, id)
+		p.Transaction = append(p.Transaction, nft.Op{Verb: nft.Delete, Table: id.table, Chain: &nft.Chain{Name: id.name}})
+	}
+	return p
+}

@@ -1,0 +1,116 @@
+package ledger
+
+import (
+	"cmp"
+	"slices"
+
+	"github.com/kube-verdict/kube-verdict/nft"
+)
+
+// scratch is what one plan is worked out in. It is kept from plan to plan, so
+// that a small change allocates little.
+type scratch struct {
+	old     map[place]nft.Placed
+	shared  map[place]use
+	leads   map[chainID]int
+	chains  nft.Transaction
+	adds    []nft.Placed
+	deletes []nft.Placed
+}
+
+// use is how many more owners a shared element has.
+type use struct {
+	element nft.Placed
+	change  int
+}
+
+func newScratch() scratch {
+	return scratch{old: map[place]nft.Placed{}, shared: map[place]use{}, leads: map[chainID]int{}}
+}
+
+// maxKept is the size, in elements, up to which the scratch keeps its memory.
+const maxKept = 4096
+
+func (s *scratch) reset() {
+	if cap(s.adds) > maxKept || cap(s.deletes) > maxKept || len(s.old) > maxKept {
+		*s = newScratch()
+		return
+	}
+	clear(s.old)
+	clear(s.shared)
+	clear(s.leads)
+	clear(s.adds)
+	clear(s.deletes)
+	s.adds, s.deletes = s.adds[:0], s.deletes[:0]
+	s.chains = nil
+}
+
+// leave notes what an owner had.
+func (s *scratch) leave(elements []nft.Placed) {
+	for i := range elements {
+		e := &elements[i]
+		if e.Goto != "" {
+			s.leads[chainID{e.Table, e.Goto}]--
+		}
+		if e.Set.Shared {
+			s.share(e, -1)
+			continue
+		}
+		s.old[placeOf(e)] = *e
+	}
+}
+
+func (s *scratch) share(e *nft.Placed, change int) {
+	at := placeOf(e)
+	u := s.shared[at]
+	u.element = *e
+	u.change += change
+	s.shared[at] = u
+}
+
+// replace gives an element that is there other data: no lookup is without it.
+func (s *scratch) replace(old, e *nft.Placed) {
+	s.deletes = append(s.deletes, *old)
+	s.adds = append(s.adds, *e)
+}
+
+// transaction is the plan's operations in their order: chains, the elements
+// behind verdicts, then the rest. What is replaced is deleted before it is
+// added, which is as good as at once: a transaction shows itself whole.
+func (s *scratch) transaction() nft.Transaction {
+	tx := slices.Grow(s.chains, len(s.adds)+len(s.deletes))
+	for _, behind := range []bool{true, false} {
+		tx = appendOps(tx, nft.Delete, s.deletes, behind)
+		tx = appendOps(tx, nft.Add, s.adds, behind)
+	}
+	return tx
+}
+
+// appendOps appends the operations on elements that lie behind verdicts, or on
+// the others, set by set: those of one set share messages.
+func appendOps(tx nft.Transaction, verb nft.Verb, elements []nft.Placed, behind bool) nft.Transaction {
+	var sets []*nft.Set // a dozen at most
+	for i := range elements {
+		if set := elements[i].Set; set.Behind == behind && !slices.Contains(sets, set) {
+			sets = append(sets, set)
+		}
+	}
+	for _, set := range sets {
+		for i := range elements {
+			if e := &elements[i]; e.Set == set {
+				tx = append(tx, nft.Op{Verb: verb, Table: e.Table, Set: set, Element: e.Element})
+			}
+		}
+	}
+	return tx
+}
+
+// sorted puts elements that come out of a map into an order.
+func sorted(elements []nft.Placed) {
+	slices.SortFunc(elements, func(a, b nft.Placed) int {
+		return cmp.Or(
+			cmp.Compare(a.Table.Family, b.Table.Family),
+			cmp.Compare(a.Set.Name, b.Set.Name),
+			cmp.Compare(a.Key, b.Key))
+	})
+}

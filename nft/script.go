@@ -1,0 +1,94 @@
+package nft
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"strings"
+)
+
+// Contents is a table with all of its elements.
+type Contents struct {
+	*Table
+	Elements map[*Set][]Element
+}
+
+// WriteScript writes a script that makes the tables what contents say,
+// whatever they held before, in one transaction of nft -f.
+func WriteScript(w io.Writer, contents ...Contents) error {
+	b := bufio.NewWriter(w)
+	for _, c := range contents {
+		// Adding first lets the delete succeed where there is no such table.
+		fmt.Fprintf(b, "add table %s\ndelete table %s\n", c.ID(), c.ID())
+	}
+	for _, c := range contents {
+		fmt.Fprintln(b)
+		c.write(b)
+	}
+	return b.Flush()
+}
+
+// String is the table as nft lists it.
+func (c Contents) String() string {
+	var s strings.Builder
+	b := bufio.NewWriter(&s)
+	c.write(b)
+	_ = b.Flush()
+	return s.String()
+}
+
+func (c Contents) write(b *bufio.Writer) {
+	fmt.Fprintf(b, "table %s {\n", c.ID())
+	if c.Comment != "" {
+		fmt.Fprintf(b, "\tcomment %q\n", c.Comment)
+	}
+	for i, s := range c.Sets {
+		if i > 0 {
+			b.WriteByte('\n')
+		}
+		fmt.Fprintf(b, "\t%s %s {\n%s", s.Kind(), s.Name, s.schema(c.Family, "\t\t"))
+		for i, text := range s.texts(c.Family, c.Elements[s]) {
+			if i == 0 {
+				b.WriteString("\t\telements = { ")
+			} else {
+				b.WriteString(",\n\t\t\t     ")
+			}
+			b.WriteString(text)
+		}
+		if len(c.Elements[s]) > 0 {
+			b.WriteString(" }\n")
+		}
+		b.WriteString("\t}\n")
+	}
+	for _, chain := range c.Chains {
+		fmt.Fprintf(b, "\n\tchain %s {\n", chain.Name)
+		if chain.Base != nil {
+			fmt.Fprintf(b, "\t\t%s\n", chain.header())
+		}
+		for _, r := range chain.Rules {
+			fmt.Fprintf(b, "\t\t%s\n", r.Text(c.Family))
+		}
+		b.WriteString("\t}\n")
+	}
+	b.WriteString("}\n")
+}
+
+// texts are the elements as nft lists them, the ends of a range as one.
+func (s *Set) texts(f Family, elements []Element) []string {
+	texts := make([]string, 0, len(elements))
+	for i := 0; i < len(elements); i++ {
+		if s.Interval {
+			end := Element{Key: strings.Repeat("\xff", s.KeyLen(f))}
+			if i+1 < len(elements) && elements[i+1].End {
+				end = elements[i+1]
+			}
+			texts = append(texts, rangeText(elements[i], end))
+			if end.End {
+				i++
+			}
+			continue
+		}
+		texts = append(texts, s.Text(f, elements[i]))
+	}
+	return texts
+}

@@ -1,0 +1,150 @@
+package nft
+
+import (
+	"fmt"
+	"strings"
+)
+
+// Set is a set, a map or a verdict map. Its schema is fixed when it is made;
+// its elements come and go.
+type Set struct {
+	Name string
+	// Key is what a rule looks up. It also is the set's typeof, by which nft
+	// prints elements.
+	Key []Field
+	// Data is what a lookup in a map gives.
+	Data []Field
+	// Verdicts makes a verdict map. Data is empty then.
+	Verdicts bool
+	// Interval makes a set of ranges, whose elements come in pairs: the first
+	// of a range, and the first past its end, marked End.
+	Interval bool
+	Comment  string
+
+	// Behind says that a packet comes to this set through a verdict of another
+	// one: its elements are written before that verdict and deleted only when
+	// no packet can still be between the two lookups.
+	Behind bool
+	// Shared says that several owners may want the same element: it stays as
+	// long as one of them does.
+	Shared bool
+}
+
+// Element is a member of a set or map. It is comparable.
+type Element struct {
+	// Key is the key's bytes as they lie in the kernel's registers.
+	Key string
+	// Data is the data's bytes, likewise; empty except in a map of data.
+	Data string
+	// Goto is the chain that a verdict map's element leads to.
+	Goto string
+	// End marks the first key past a range.
+	End     bool
+	Comment string
+}
+
+// Placed is an element together with the set that it belongs to.
+type Placed struct {
+	Table *Table
+	Set   *Set
+	Element
+}
+
+// maxComment is the longest comment that nft reads back: 128 bytes with the
+// terminating zero.
+const maxComment = 127
+
+// MaxElementComment is the length in bytes that an element's comment may have.
+const MaxElementComment = maxComment
+
+// Kind is "map" or "set".
+func (s *Set) Kind() string {
+	if s.Verdicts || len(s.Data) > 0 {
+		return "map"
+	}
+	return "set"
+}
+
+// TypeIDs are nft's numbers for the key's and the data's type.
+func (s *Set) TypeIDs(f Family) (key, data uint32) {
+	return typeID(f, s.Key), typeID(f, s.Data)
+}
+
+// DataLen is the length in bytes of a map's data.
+func (s *Set) DataLen(f Family) int { return KeyLen(f, s.Data) }
+
+// KeyLen is the length in bytes of a key.
+func (s *Set) KeyLen(f Family) int { return KeyLen(f, s.Key) }
+
+// User data types of a set, as nft 1.0.6 writes them.
+const (
+	setUdataKeyOrder     = 0
+	setUdataDataOrder    = 1
+	setUdataKeyTypeof    = 3
+	setUdataDataTypeof   = 4
+	setUdataDataInterval = 6
+	setUdataComment      = 7
+)
+
+// UserData is what nft keeps with a set to print it again, byte for byte as
+// nft 1.0.6 writes it: newer forms crash older binaries.
+func (s *Set) UserData(f Family) []byte {
+	order := func(fields []Field) uint32 {
+		if len(fields) == 1 {
+			return fields[0].spec(f).typ.order
+		}
+		return 0
+	}
+	var u udata
+	u = u.put32(setUdataKeyOrder, order(s.Key))
+	if s.Kind() == "map" {
+		u = u.put32(setUdataDataOrder, order(s.Data))
+	}
+	u = u.put(setUdataKeyTypeof, typeofUdata(f, s.Key))
+	if s.Kind() == "map" {
+		data := exprUdata(nftExprVerdict)
+		if !s.Verdicts {
+			data = typeofUdata(f, s.Data)
+		}
+		u = u.put(setUdataDataTypeof, data).put32(setUdataDataInterval, 0)
+	}
+	if s.Comment != "" {
+		u = u.put(setUdataComment, append([]byte(s.Comment), 0))
+	}
+	return u
+}
+
+// schema is the set's declaration without its elements, each line indented.
+func (s *Set) schema(f Family, indent string) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%stypeof %s", indent, fieldsText(f, s.Key))
+	switch {
+	case s.Verdicts:
+		b.WriteString(" : verdict")
+	case len(s.Data) > 0:
+		b.WriteString(" : " + fieldsText(f, s.Data))
+	}
+	b.WriteByte('\n')
+	if s.Interval {
+		b.WriteString(indent + "flags interval\n")
+	}
+	if s.Comment != "" {
+		fmt.Fprintf(&b, "%scomment %q\n", indent, s.Comment)
+	}
+	return b.String()
+}
+
+// Text is the element as nft lists it.
+func (s *Set) Text(f Family, e Element) string {
+	text := printKey(f, s.Key, e.Key)
+	if e.Comment != "" {
+		text += fmt.Sprintf(" comment %q", e.Comment)
+	}
+	switch {
+	case e.Goto != "":
+		text += " : goto " + e.Goto
+	case len(s.Data) > 0:
+		text += " : " + printKey(f, s.Data, e.Data)
+	}
+	return text
+}
