@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"strconv"
+	"strings"
 
 	"github.com/google/nftables"
 )
@@ -86,17 +87,22 @@ func typeID(f Family, fields []Field) uint32 {
 
 // printKey is the concatenation b as nft lists it.
 func printKey(f Family, fields []Field, b string) string {
-	if n := KeyLen(f, fields); len(b) != n {
-		return fmt.Sprintf("0x%x", b) // not ours; still say what it is
+	return strings.Join(keyParts(f, fields, b), " . ")
+}
+
+// keyParts are the parts of the concatenation b as nft lists them.
+func keyParts(f Family, fields []Field, b string) []string {
+	if b == "" {
+		return nil
 	}
-	var out []byte
+	if len(b) != KeyLen(f, fields) {
+		return []string{fmt.Sprintf("0x%x", b)} // not ours; still say what it is
+	}
+	parts := make([]string, len(fields))
 	for i, field := range fields {
-		if i > 0 {
-			out = append(out, " . "...)
-		}
 		t := field.spec(f).typ
-		out = append(out, t.print(b[:t.len])...)
+		parts[i] = t.print(b[:t.len])
 		b = b[padded(t.len):]
 	}
-	return string(out)
+	return parts
 }

@@ -125,11 +125,15 @@ func load(f Family, fields []Field) []expr.Any {
 }
 
 func fieldsText(f Family, fields []Field) string {
+	return strings.Join(fieldTexts(f, fields), " . ")
+}
+
+func fieldTexts(f Family, fields []Field) []string {
 	texts := make([]string, len(fields))
 	for i, field := range fields {
 		texts[i] = field.spec(f).text
 	}
-	return strings.Join(texts, " . ")
+	return texts
 }
 
 // udata is user data that the kernel keeps for nft: type, length, value.

@@ -45,6 +45,9 @@ type Service struct {
 	// Ports has one entry per Service port and IP family, in the order of the
 	// Service's spec, IPv4 before IPv6 where a port has both.
 	Ports []Port
+	// Partial says that a port or an address of the Service could not be
+	// understood and is missing here. What was programmed of it before stays.
+	Partial bool
 }
 
 // Port is one port of a Service in one IP family. Its frontends all lead to
@@ -95,4 +98,6 @@ func (p Port) FullName(service Name) string {
 type Node struct {
 	// Name is the name of the Node object.
 	Name string
+	// Addresses are the node's own.
+	Addresses []netip.Addr
 }

@@ -1,0 +1,51 @@
+# The front door. Each target says what it is for after two number signs.
+MODULE  := github.com/kube-verdict/kube-verdict
+MAIN    ?= .
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+LDFLAGS := -s -w -X $(MODULE)/cli.version=$(VERSION)
+IMAGE   ?= kube-verdict:$(VERSION)
+
+# Another place for the Kubernetes programs than the user's cache directory.
+export KUBE_VERDICT_TOOLS ?=
+
+# Flags for go test, for example TESTFLAGS='-run TestRender ./nft/...'
+TESTFLAGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help build test unit lint tools demo bench image clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+build: ## build bin/kube-verdict, a static program
+	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/kube-verdict $(MAIN)
+
+test: ## check and test everything, on a real kernel and API server (root; the first time adds about 8 min)
+	@hack/deps.sh test
+	hack/lint.sh
+	@hack/tools.sh
+	hack/test.sh $(TESTFLAGS)
+
+unit: ## run the tests that need neither root nor the tools
+	go test -race -short $(TESTFLAGS) ./...
+
+lint: ## check formatting, go vet, staticcheck, known vulnerabilities
+	hack/lint.sh
+
+tools: ## build etcd and the Kubernetes programs the tests run, once
+	@hack/tools.sh
+
+demo: build ## show it working, in network namespaces (root)
+	@hack/deps.sh demo
+	go run ./hack/demo
+
+bench: build ## measure it against kube-proxy, in network namespaces (root)
+	@hack/deps.sh test
+	@hack/tools.sh
+	go run ./hack/bench
+
+image: ## build a container image with docker
+	docker build --build-arg VERSION=$(VERSION) -t $(IMAGE) .
+
+clean: ## remove what make build made; the tools stay
+	rm -rf bin coverage

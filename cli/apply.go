@@ -1,0 +1,226 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/go-logr/logr"
+	"github.com/spf13/cobra"
+
+	"github.com/kube-verdict/kube-verdict/dataplane"
+	"github.com/kube-verdict/kube-verdict/manifests"
+	"github.com/kube-verdict/kube-verdict/nft/kernel"
+	"github.com/kube-verdict/kube-verdict/nft/maps"
+	"github.com/kube-verdict/kube-verdict/proxy"
+)
+
+func newApply(o *options) *cobra.Command {
+	var files []string
+	var dryRun, watch bool
+	cmd := &cobra.Command{
+		Use:   "apply -f FILE|DIR|-",
+		Short: "Program Services from manifests, without a cluster",
+		Long: `Programs the Services and EndpointSlices in the given manifests (YAML or JSON)
+into the current network namespace. A Node among them that has this node's name
+gives its addresses; other objects are passed over.
+
+Once more with the same files writes nothing; with others, only differences. A
+Service that is gone from the files is gone from the kernel, unless some input
+could not be understood: then nothing is removed, the rest is programmed, and
+the exit status is 1.`,
+		Example: `  kube-verdict apply -f examples/dns-default.yaml --pod-cidrs 10.254.0.0/16
+  kube-verdict apply -f services/ --dry-run       # what would change, as nft commands
+  kube-verdict apply -f services/ --watch         # and follow the files
+  kubectl get services,endpointslices -A -o yaml | kube-verdict apply -f -`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if len(files) == 0 {
+				return errors.New("nothing to apply: name a file, a directory, or - for standard input with -f")
+			}
+			if watch && dryRun {
+				return errors.New("--watch and --dry-run exclude each other: a dry run ends after one look")
+			}
+			config, err := o.layout()
+			if err != nil {
+				return err
+			}
+			conn, err := kernel.Open(0)
+			if err != nil {
+				return err
+			}
+			defer func() { _ = conn.Close() }()
+			a := &applier{
+				options: o, files: files, in: cmd.InOrStdin(), out: cmd.OutOrStdout(), errs: cmd.ErrOrStderr(),
+				conn: conn, layout: maps.NewLayout(config), told: map[proxy.Name]bool{},
+			}
+			switch {
+			case dryRun:
+				return a.dryRun()
+			case watch:
+				return a.watch(cmd.Context())
+			}
+			a.start()
+			return a.apply()
+		},
+	}
+	flags := cmd.Flags()
+	flags.StringSliceVarP(&files, "filename", "f", nil, "file, directory (its *.yaml, *.yml and *.json), or - for standard input; may be given several times")
+	flags.BoolVar(&dryRun, "dry-run", false, "write nothing; print what would be written as commands of nft")
+	flags.BoolVar(&watch, "watch", false, "go on, and apply the files again whenever they change")
+	return cmd
+}
+
+// applier brings manifests into the kernel, once or again and again.
+type applier struct {
+	options   *options
+	files     []string
+	in        io.Reader
+	out, errs io.Writer
+
+	conn       *kernel.Conn
+	layout     *maps.Layout
+	programmer *dataplane.Programmer
+	// known are the Services of the last time, told those with a complaint.
+	known map[proxy.Name]bool
+	told  map[proxy.Name]bool
+	wrong int
+}
+
+// errIncomplete ends the command when some input was wrong: its parts have
+// been named already.
+var errIncomplete = errors.New("some input was left out (see above); nothing was removed from the kernel, the rest is programmed")
+
+func (a *applier) start() {
+	a.programmer = dataplane.NewProgrammer(dataplane.NewWriter(a.conn, a.layout), logr.Discard(), a)
+	a.known = map[proxy.Name]bool{}
+}
+
+func (a *applier) dryRun() error {
+	input, err := a.options.read(a.files, a.in, a.errs)
+	if err != nil {
+		return err
+	}
+	cluster := proxy.NewCluster()
+	for _, svc := range input.services {
+		cluster.Set(svc)
+	}
+	var granted []proxy.Service
+	for svc := range cluster.All() {
+		a.Conflicts(svc.Name, cluster.Conflicts(svc.Name))
+		granted = append(granted, svc)
+	}
+	tx, err := dataplane.Difference(a.conn, a.layout, granted, !input.complete)
+	if err != nil {
+		return err
+	}
+	if len(tx) == 0 {
+		fmt.Fprintln(a.errs, "no difference: the kernel holds just this")
+	}
+	if err := tx.Write(a.out); err != nil {
+		return err
+	}
+	if !input.complete {
+		return errors.New("some input was left out (see above)")
+	}
+	return nil
+}
+
+// apply brings the manifests as they are now into the kernel.
+func (a *applier) apply() error {
+	start, before := time.Now(), a.conn.Stats()
+	a.wrong = 0
+	input, err := a.options.read(a.files, a.in, a.errs)
+	if err != nil {
+		return err
+	}
+	now := map[proxy.Name]bool{}
+	for _, svc := range input.services {
+		now[svc.Name] = true
+		a.programmer.Update(svc)
+	}
+	if input.complete {
+		for name := range a.known {
+			if !now[name] {
+				a.programmer.Delete(name)
+			}
+		}
+		a.known = now
+	} else {
+		for name := range now {
+			a.known[name] = true
+		}
+	}
+	if err := a.programmer.Round(); err != nil {
+		return err
+	}
+	if input.complete {
+		if err := a.programmer.Settle(); err != nil {
+			return err
+		}
+	}
+	a.summary(input, before, time.Since(start))
+	if err := a.programmer.Verify(); err != nil {
+		return err
+	}
+	switch {
+	case !input.complete:
+		return errIncomplete
+	case a.wrong > 0:
+		return fmt.Errorf("%d Services were refused by the kernel (see above); what they had before stays", a.wrong)
+	}
+	return nil
+}
+
+func (a *applier) summary(input *input, before kernel.Stats, took time.Duration) {
+	after := a.conn.Stats()
+	frontends, endpoints := 0, 0
+	for _, svc := range input.services {
+		for _, port := range svc.Ports {
+			frontends += len(port.Frontends)
+			endpoints += len(port.Endpoints)
+		}
+	}
+	change := "nothing to change"
+	if n := after.Transactions - before.Transactions; n > 0 {
+		change = fmt.Sprintf("%d elements added, %d deleted, in %d transactions", after.Added-before.Added, after.Deleted-before.Deleted, n)
+	}
+	fmt.Fprintf(a.out, "%d Services, %d frontends, %d endpoints: %s (%s)\n",
+		len(input.services), frontends, endpoints, change, took.Round(100*time.Microsecond))
+}
+
+// watch applies the files now and whenever they change.
+func (a *applier) watch(ctx context.Context) error {
+	a.start()
+	again := func() {
+		if err := a.apply(); err != nil {
+			fmt.Fprintf(a.errs, "error: %v\n", err)
+		}
+	}
+	again()
+	return manifests.Watch(ctx, a.files, again)
+}
+
+// Conflicts prints the frontends that a Service does not get.
+func (a *applier) Conflicts(name proxy.Name, conflicts []proxy.Conflict) {
+	for _, c := range conflicts {
+		fmt.Fprintf(a.errs, "warning: service %s: %s\n", name, c.String())
+	}
+	if len(conflicts) == 0 && a.told[name] {
+		fmt.Fprintf(a.errs, "service %s has all of its frontends again\n", name)
+	}
+	a.told[name] = len(conflicts) > 0
+}
+
+// Refused prints a Service that the kernel did not take.
+func (a *applier) Refused(name proxy.Name, err error) {
+	if err != nil {
+		a.wrong++
+		fmt.Fprintf(a.errs, "error: service %s: the kernel refused it: %v\n", name, err)
+	}
+}
+
+// Programmed is for those that count.
+func (a *applier) Programmed(int, time.Duration) {}

@@ -1,0 +1,75 @@
+package cli
+
+import (
+	"fmt"
+	"net/netip"
+	"os"
+	"strings"
+
+	"github.com/spf13/pflag"
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/kube-verdict/kube-verdict/agent"
+	"github.com/kube-verdict/kube-verdict/nft/maps"
+)
+
+// options are the flags that all commands share.
+type options struct {
+	nodeName          string
+	podCIDRs          []string
+	nodePortAddresses []string
+	masqueradeBit     int
+}
+
+func (o *options) addTo(flags *pflag.FlagSet) {
+	flags.StringVar(&o.nodeName, "node-name", "",
+		"name of the Node object that stands for this machine (default: $NODE_NAME, else the host name)")
+	flags.StringSliceVar(&o.podCIDRs, "pod-cidrs", nil,
+		"addresses of the cluster's pods, IPv4 and IPv6, as in 10.244.0.0/16,fd00:10:244::/56; traffic to a ClusterIP from elsewhere is masqueraded (default: none is)")
+	flags.StringSliceVar(&o.nodePortAddresses, "nodeport-addresses", []string{agent.NodePortPrimary},
+		"addresses of this node that accept NodePort traffic: CIDRs, or one of primary, all, localhost (checked and kept for NodePorts, which this version does not serve yet)")
+	flags.IntVar(&o.masqueradeBit, "masquerade-bit", maps.DefaultMasqueradeBit,
+		"bit of the packet mark, 0 to 31, for traffic to masquerade; no other software on the node may use it")
+}
+
+// node is the name of this node.
+func (o *options) node() (string, error) {
+	if o.nodeName != "" {
+		return o.nodeName, nil
+	}
+	if name := os.Getenv("NODE_NAME"); name != "" {
+		return name, nil
+	}
+	name, err := os.Hostname()
+	if err != nil {
+		return "", fmt.Errorf("no --node-name, no $NODE_NAME, and no host name: %w", err)
+	}
+	// The kubelet does the same to the host name.
+	return strings.ToLower(strings.TrimSpace(name)), nil
+}
+
+// layout is the configuration of the tables that the flags ask for.
+func (o *options) layout() (maps.Config, error) {
+	c := maps.Config{MasqueradeBit: o.masqueradeBit}
+	for _, text := range o.podCIDRs {
+		prefix, err := netip.ParsePrefix(strings.TrimSpace(text))
+		if err != nil {
+			return c, fmt.Errorf("--pod-cidrs: %q is not a CIDR such as 10.244.0.0/16: %w", text, err)
+		}
+		c.PodCIDRs = append(c.PodCIDRs, prefix)
+	}
+	if err := c.Validate(); err != nil {
+		return c, fmt.Errorf("flags: %w", err)
+	}
+	return c, nil
+}
+
+// local is what is known of this node: from its Node object, if there is one,
+// else from the machine.
+func (o *options) local(object *corev1.Node) (agent.Local, error) {
+	name, err := o.node()
+	if err != nil {
+		return agent.Local{}, err
+	}
+	return agent.FindLocal(name, object, o.nodePortAddresses)
+}

@@ -1,0 +1,52 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+)
+
+// version is set by the linker.
+var version = "devel"
+
+// Main runs the command that args ask for and gives the exit status: 0 when
+// all went well, 1 otherwise.
+func Main(args []string) int {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	root := newRoot()
+	root.SetArgs(args)
+	if err := root.ExecuteContext(ctx); err != nil {
+		fmt.Fprintf(os.Stderr, "error: %v\n", err)
+		return 1
+	}
+	return 0
+}
+
+func newRoot() *cobra.Command {
+	options := &options{}
+	root := &cobra.Command{
+		Use:   "kube-verdict",
+		Short: "A Kubernetes Service proxy on nftables maps",
+		Long: `kube-verdict programs the Services of a Kubernetes cluster into the node's
+kernel, as kube-proxy does. A Service is elements of a few nftables maps that
+all Services share, written over netlink:
+
+  VIP . protocol . port         -> goto cluster-6        (map services)
+  a random slot in 0..5                                  (chain cluster-6)
+  VIP . protocol . port . slot  -> address . port        (map endpoints)
+
+Its tables are "ip kube-verdict" and "ip6 kube-verdict"; nothing else is touched.
+See what is programmed with: nft list table ip kube-verdict`,
+		Version:       version,
+		SilenceUsage:  true,
+		SilenceErrors: true,
+	}
+	options.addTo(root.PersistentFlags())
+	root.AddCommand(newRun(options), newApply(options), newRender(options), newCleanup())
+	return root
+}

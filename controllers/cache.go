@@ -1,0 +1,106 @@
+package controllers
+
+import (
+	"context"
+
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/selection"
+	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/kube-verdict/kube-verdict/proxy"
+)
+
+// serviceIndex finds EndpointSlices by the name of their Service.
+const serviceIndex = "service"
+
+// CacheOptions keep only what the model is made of: this node's Node, and
+// Services and EndpointSlices that are ours, without what no packet depends
+// on.
+func CacheOptions(node string) (cache.Options, error) {
+	notHeadless, err := labels.NewRequirement(corev1.IsHeadlessService, selection.DoesNotExist, nil)
+	if err != nil {
+		return cache.Options{}, err
+	}
+	// Reconcilers only read, so they may have the cache's own objects.
+	shared := ptr.To(true)
+	return cache.Options{
+		ByObject: map[client.Object]cache.ByObject{
+			&corev1.Service{}: {
+				Field:                 fields.OneTermNotEqualSelector("spec.clusterIP", corev1.ClusterIPNone),
+				Transform:             slim(slimService),
+				UnsafeDisableDeepCopy: shared,
+			},
+			&discoveryv1.EndpointSlice{}: {
+				Label:                 labels.NewSelector().Add(*notHeadless),
+				Transform:             slim(newSlicer().slim),
+				UnsafeDisableDeepCopy: shared,
+			},
+			&corev1.Node{}: {
+				Field:                 fields.OneTermEqualSelector("metadata.name", node),
+				Transform:             slim(slimNode),
+				UnsafeDisableDeepCopy: shared,
+			},
+		},
+	}, nil
+}
+
+// IndexFields prepares the look-up of a Service's EndpointSlices.
+func IndexFields(ctx context.Context, indexer client.FieldIndexer) error {
+	return indexer.IndexField(ctx, &discoveryv1.EndpointSlice{}, serviceIndex, func(o client.Object) []string {
+		if name := o.GetLabels()[discoveryv1.LabelServiceName]; name != "" {
+			return []string{name}
+		}
+		return nil
+	})
+}
+
+// slim makes a function on one kind a cache transformation.
+func slim[T any](f func(T)) func(any) (any, error) {
+	return func(object any) (any, error) {
+		if o, ok := object.(T); ok {
+			f(o)
+		}
+		return object, nil
+	}
+}
+
+// slimMeta keeps an object's identity and those labels.
+func slimMeta(m *metav1.ObjectMeta, keep ...string) {
+	var kept map[string]string
+	for _, key := range keep {
+		if value, ok := m.Labels[key]; ok {
+			if kept == nil {
+				kept = map[string]string{}
+			}
+			kept[key] = value
+		}
+	}
+	*m = metav1.ObjectMeta{
+		Namespace: m.Namespace, Name: m.Name, UID: m.UID, ResourceVersion: m.ResourceVersion,
+		CreationTimestamp: m.CreationTimestamp, Labels: kept,
+	}
+}
+
+// slimService drops what no packet depends on, and all of a Service that is
+// another proxy's.
+func slimService(svc *corev1.Service) {
+	slimMeta(&svc.ObjectMeta, proxy.LabelProxyName)
+	if !proxy.Handles(svc) {
+		svc.Spec, svc.Status = corev1.ServiceSpec{Type: svc.Spec.Type}, corev1.ServiceStatus{}
+		return
+	}
+	svc.Spec.Selector = nil
+	svc.Status.Conditions = nil
+}
+
+func slimNode(node *corev1.Node) {
+	slimMeta(&node.ObjectMeta, corev1.LabelTopologyZone, corev1.LabelHostname)
+	node.Status = corev1.NodeStatus{Addresses: node.Status.Addresses}
+	node.Spec = corev1.NodeSpec{PodCIDR: node.Spec.PodCIDR, PodCIDRs: node.Spec.PodCIDRs}
+}

@@ -1,0 +1,71 @@
+package dataplane
+
+import (
+	"github.com/kube-verdict/kube-verdict/nft"
+	"github.com/kube-verdict/kube-verdict/nft/kernel"
+	"github.com/kube-verdict/kube-verdict/nft/maps"
+	"github.com/kube-verdict/kube-verdict/proxy"
+)
+
+// Kernel is what a Writer needs of nf_tables. kernel.Conn is the real one.
+type Kernel interface {
+	// Read gives a table as it is, or nil when there is none.
+	Read(id nft.ID) (*nft.Held, error)
+	// Commit does all of a transaction, or nothing and gives an error.
+	Commit(tx nft.Transaction) error
+	// Quiesce waits until no packet is left that was under way when it was
+	// called.
+	Quiesce()
+}
+
+// paper is a kernel that is read but not written: it keeps what it is told.
+type paper struct {
+	*kernel.Conn
+	written nft.Transaction
+}
+
+func (p *paper) Commit(tx nft.Transaction) error {
+	p.written = append(p.written, tx...)
+	return nil
+}
+
+func (p *paper) Quiesce() {}
+
+// Difference is what would be written to bring the kernel from what it holds
+// to exactly the given Services; nothing when it holds them already. With keep,
+// what no Service wants is left.
+func Difference(conn *kernel.Conn, layout *maps.Layout, services []proxy.Service, keep bool) (nft.Transaction, error) {
+	p := &paper{Conn: conn}
+	w := NewWriter(p, layout)
+	if err := w.Adopt(); err != nil {
+		return nil, err
+	}
+	if _, err := w.Program(changesTo(services)); err != nil {
+		return nil, err
+	}
+	if !keep {
+		if err := w.Sweep(); err != nil {
+			return nil, err
+		}
+	}
+	return p.written, nil
+}
+
+func changesTo(services []proxy.Service) []Change {
+	changes := make([]Change, len(services))
+	for i, svc := range services {
+		changes[i] = Change{Name: svc.Name, Service: svc}
+	}
+	return changes
+}
+
+// Contents are the tables as they are with the given Services alone.
+func Contents(layout *maps.Layout, services []proxy.Service) ([]nft.Contents, error) {
+	p := &paper{}
+	w := NewWriter(p, layout)
+	w.adopt(make([]*nft.Held, len(layout.Tables())))
+	if _, err := w.Program(changesTo(services)); err != nil {
+		return nil, err
+	}
+	return p.written.Contents(), nil
+}

@@ -1,0 +1,253 @@
+package dataplane
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/go-logr/logr"
+
+	"github.com/kube-verdict/kube-verdict/proxy"
+)
+
+// Programmer keeps the kernel as the Services that it is told of want it.
+// Update, Delete and Replace may be called from any goroutine, return at once,
+// and are carried out together with all others that have come meanwhile.
+type Programmer struct {
+	writer   *Writer
+	cluster  *proxy.Cluster
+	log      logr.Logger
+	observer Observer
+
+	mu sync.Mutex
+	// pending is what has come since the last round; nil is for deletion.
+	pending map[proxy.Name]*proxy.Service
+	wake    chan struct{}
+
+	// adopted is false while the kernel's content is not known.
+	adopted bool
+	// setAside are the Services that the kernel refused, with the number of
+	// tries so far.
+	setAside map[proxy.Name]int
+	retryAt  time.Time
+}
+
+// Observer is told what became of Services. Its methods are called one at a
+// time and must not wait.
+type Observer interface {
+	// Conflicts says which frontends a Service does not get because an older
+	// one has them; none when that is over.
+	Conflicts(name proxy.Name, conflicts []proxy.Conflict)
+	// Refused says that the kernel did not take a Service; nil when it has.
+	Refused(name proxy.Name, err error)
+	// Programmed says that a round is done: how many Services it changed, and
+	// how long it took.
+	Programmed(changed int, took time.Duration)
+}
+
+// NewProgrammer makes a Programmer that starts with no Service.
+func NewProgrammer(w *Writer, log logr.Logger, observer Observer) *Programmer {
+	return &Programmer{
+		writer: w, log: log, observer: observer,
+		cluster: proxy.NewCluster(),
+		pending: map[proxy.Name]*proxy.Service{},
+		// One wake-up is enough for any number of changes.
+		wake:     make(chan struct{}, 1),
+		setAside: map[proxy.Name]int{},
+	}
+}
+
+// Update says what a Service is now.
+func (p *Programmer) Update(svc proxy.Service) { p.put(svc.Name, &svc) }
+
+// Delete says that a Service is gone, or no longer ours.
+func (p *Programmer) Delete(name proxy.Name) { p.put(name, nil) }
+
+func (p *Programmer) put(name proxy.Name, svc *proxy.Service) {
+	p.mu.Lock()
+	p.pending[name] = svc
+	p.mu.Unlock()
+	select {
+	case p.wake <- struct{}{}:
+	default:
+	}
+}
+
+// retryAfter and retryMost bound the time until a Service that the kernel
+// refused is tried again; it doubles from one to the other.
+const (
+	retryAfter = time.Second
+	retryMost  = time.Minute
+)
+
+// Run carries out changes until the context ends. The first round adopts what
+// the kernel holds, so all Services have to be said before; ready is called
+// when it is done. The rules stay when it returns.
+func (p *Programmer) Run(ctx context.Context, ready func()) error {
+	var quiet <-chan struct{} // closed when stale elements may be deleted
+	var swept error
+	tries := 0
+	for {
+		err := swept
+		if err == nil {
+			err = p.Round()
+		}
+		swept = nil
+		wake := p.wake
+		var wait <-chan time.Time
+		switch {
+		case err != nil:
+			delay := backoff(tries)
+			tries++
+			p.log.Error(err, "Programming the kernel failed; reading it back and trying again", "after", delay)
+			p.adopted = false
+			wait = time.After(delay)
+			wake = nil // changes wait with the rest
+		case !p.retryAt.IsZero():
+			wait = time.After(time.Until(p.retryAt))
+		}
+		if err == nil {
+			tries = 0
+			ready()
+			ready = func() {}
+		}
+		if quiet == nil && p.adopted && p.maySweep() {
+			quiet = p.quiesced()
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-wake:
+		case <-wait:
+		case <-quiet:
+			quiet = nil
+			swept = p.writer.SweepStep()
+		}
+	}
+}
+
+// quiesced is closed when no packet is left that was under way now.
+func (p *Programmer) quiesced() <-chan struct{} {
+	done := make(chan struct{})
+	go func() {
+		p.writer.conn.Quiesce()
+		close(done)
+	}()
+	return done
+}
+
+func backoff(tries int) time.Duration {
+	return min(retryAfter<<min(tries, 10), retryMost)
+}
+
+// Round carries out all changes that have come. An error means that the kernel
+// could not be written to; the next round reads it back first.
+func (p *Programmer) Round() error {
+	start := time.Now()
+	names := p.take()
+	var changes []Change
+	if !p.adopted {
+		if err := p.writer.Adopt(); err != nil {
+			return err
+		}
+		p.adopted = true
+		clear(p.setAside)
+		changes = p.all()
+	} else {
+		if !p.retryAt.IsZero() && !p.retryAt.After(start) {
+			names = slices.AppendSeq(names, maps.Keys(p.setAside))
+		}
+		changes = p.changes(names)
+	}
+	failures, err := p.writer.Program(changes)
+	p.note(changes, failures)
+	if err != nil {
+		p.adopted = false
+		return err
+	}
+	if len(changes) > 0 {
+		p.observer.Programmed(len(changes), time.Since(start))
+	}
+	return nil
+}
+
+// take moves what has come into the cluster and gives the names of Services
+// that are granted something else now.
+func (p *Programmer) take() []proxy.Name {
+	p.mu.Lock()
+	pending := p.pending
+	if len(pending) > 0 {
+		p.pending = map[proxy.Name]*proxy.Service{}
+	}
+	p.mu.Unlock()
+	var affected []proxy.Name
+	for name, svc := range pending {
+		if svc == nil {
+			affected = append(affected, p.cluster.Delete(name)...)
+		} else {
+			affected = append(affected, p.cluster.Set(*svc)...)
+		}
+	}
+	return affected
+}
+
+func (p *Programmer) changes(names []proxy.Name) []Change {
+	changes := make([]Change, 0, len(names))
+	seen := make(map[proxy.Name]bool, len(names))
+	for _, name := range names {
+		if seen[name] {
+			continue
+		}
+		seen[name] = true
+		p.observer.Conflicts(name, p.cluster.Conflicts(name))
+		svc, ok := p.cluster.Granted(name)
+		changes = append(changes, Change{Name: name, Service: svc, Gone: !ok})
+	}
+	return changes
+}
+
+func (p *Programmer) all() []Change {
+	changes := make([]Change, 0, p.cluster.Len())
+	for svc := range p.cluster.All() {
+		p.observer.Conflicts(svc.Name, p.cluster.Conflicts(svc.Name))
+		changes = append(changes, Change{Name: svc.Name, Service: svc})
+	}
+	return changes
+}
+
+// note sets failed Services aside and tells the observer of them.
+func (p *Programmer) note(changes []Change, failures []Failure) {
+	failed := map[proxy.Name]bool{}
+	for _, f := range failures {
+		failed[f.Name] = true
+		p.observer.Refused(f.Name, f.Err)
+		p.retryAt = time.Now().Add(backoff(p.setAside[f.Name]))
+		p.setAside[f.Name]++
+	}
+	if len(p.setAside) == 0 {
+		return
+	}
+	for i := range changes {
+		if name := changes[i].Name; !failed[name] && p.setAside[name] > 0 {
+			delete(p.setAside, name)
+			p.observer.Refused(name, nil)
+		}
+	}
+	if len(p.setAside) == 0 {
+		p.retryAt = time.Time{}
+	}
+}
+
+// maySweep says that there is something that no Service wants. While part of a
+// Service can't be understood, it may be what that part had.
+func (p *Programmer) maySweep() bool { return p.cluster.Partial() == 0 && p.writer.Stale() }
+
+// Settle deletes what no Service wants and waits until that is done.
+func (p *Programmer) Settle() error {
+	if !p.maySweep() {
+		return nil
+	}
+	return p.writer.Sweep()
+}

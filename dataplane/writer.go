@@ -1,0 +1,292 @@
+package dataplane
+
+import (
+	"errors"
+	"fmt"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/kube-verdict/kube-verdict/nft"
+	"github.com/kube-verdict/kube-verdict/nft/kernel"
+	"github.com/kube-verdict/kube-verdict/nft/ledger"
+	"github.com/kube-verdict/kube-verdict/nft/maps"
+	"github.com/kube-verdict/kube-verdict/proxy"
+)
+
+// Writer brings Services into the kernel's tables and knows what it has
+// brought there. It is not safe for concurrent use.
+type Writer struct {
+	layout *maps.Layout
+	conn   Kernel
+	ledger *ledger.Ledger
+	// base has to come before anything else; rebuild wants all in the same
+	// transaction.
+	base    nft.Transaction
+	rebuild bool
+	fixed   bool
+	// applied is what the kernel holds of each Service.
+	applied map[proxy.Name]proxy.Service
+	// old and new are kept from one plan to the next.
+	old, new []nft.Placed
+}
+
+// Change is what a Service is to be from now on.
+type Change struct {
+	Name    proxy.Name
+	Service proxy.Service
+	Gone    bool
+}
+
+// Failure is a Service that the kernel refused. What it had before is still
+// there.
+type Failure struct {
+	Name proxy.Name
+	Err  error
+}
+
+func (f Failure) Error() string { return fmt.Sprintf("service %s: %v", f.Name, f.Err) }
+
+func (f Failure) Unwrap() error { return f.Err }
+
+// NewWriter makes a Writer that writes through conn. It knows nothing of the
+// kernel until Adopt.
+func NewWriter(conn Kernel, layout *maps.Layout) *Writer {
+	return &Writer{layout: layout, conn: conn}
+}
+
+// Adopt reads what the kernel holds and takes it over. Nothing is written
+// until Program says what is wanted; all Services have to come in that call,
+// or one Sweep too early deletes what is not there yet.
+func (w *Writer) Adopt() error {
+	var held []*nft.Held
+	for _, t := range w.layout.Tables() {
+		h, err := w.conn.Read(t.ID())
+		if err != nil {
+			return err
+		}
+		held = append(held, h)
+	}
+	w.adopt(held)
+	return nil
+}
+
+func (w *Writer) adopt(held []*nft.Held) {
+	a := ledger.Adopt(w.layout.Chain, w.layout.Tables(), held)
+	w.ledger, w.base, w.rebuild, w.fixed = a.Ledger, a.Transaction, a.Rebuild, false
+	w.applied = map[proxy.Name]proxy.Service{}
+}
+
+// Stale says whether the kernel holds something that no Service wants.
+func (w *Writer) Stale() bool { return w.ledger.Stale() }
+
+// Applied is what the kernel holds of a Service.
+func (w *Writer) Applied(name proxy.Name) (proxy.Service, bool) {
+	svc, ok := w.applied[name]
+	return svc, ok
+}
+
+// Program brings the changes about. Services that the kernel refuses are
+// reported and left as they were; the others are programmed all the same. An
+// error means that the kernel can't be written to at all, or that it is not as
+// the Writer knows it; Adopt, and say all Services again.
+func (w *Writer) Program(changes []Change) ([]Failure, error) {
+	var pending []Change
+	for i := range changes {
+		if w.isChange(&changes[i]) {
+			pending = append(pending, changes[i])
+		}
+	}
+	if len(pending) == 0 {
+		// The fixed parts may be missing all the same.
+		return nil, w.commit(nil)
+	}
+	if err := w.prepare(pending); err != nil {
+		return nil, err
+	}
+	var failures []Failure
+	for _, chunk := range w.chunks(pending) {
+		failed, err := w.program(chunk)
+		failures = append(failures, failed...)
+		if err != nil {
+			return failures, err
+		}
+	}
+	return failures, nil
+}
+
+func (w *Writer) isChange(c *Change) bool {
+	old, had := w.applied[c.Name]
+	if c.Gone || len(c.Service.Ports) == 0 {
+		return had
+	}
+	return !had || !old.Equal(c.Service)
+}
+
+// chunkElements is how many elements go into one transaction of a large load.
+// Smaller ones cost more validation, larger ones more memory.
+const chunkElements = 1 << 14
+
+// chunks splits a load into transactions. Services that had something stay
+// together, because one may take over from another; they go first.
+func (w *Writer) chunks(changes []Change) [][]Change {
+	if w.rebuild {
+		return [][]Change{changes}
+	}
+	if elements(changes) <= chunkElements {
+		return [][]Change{changes}
+	}
+	var known, fresh []Change
+	for _, c := range changes {
+		if _, had := w.applied[c.Name]; had {
+			known = append(known, c)
+		} else {
+			fresh = append(fresh, c)
+		}
+	}
+	var chunks [][]Change
+	if len(known) > 0 {
+		chunks = append(chunks, known)
+	}
+	start, size := 0, 0
+	for i := range fresh {
+		size += elements(fresh[i : i+1])
+		if size >= chunkElements || i == len(fresh)-1 {
+			chunks = append(chunks, fresh[start:i+1])
+			start, size = i+1, 0
+		}
+	}
+	return chunks
+}
+
+// elements is about how many elements the Services have.
+func elements(changes []Change) int {
+	n := 0
+	for i := range changes {
+		for j := range changes[i].Service.Ports {
+			port := &changes[i].Service.Ports[j]
+			n += len(port.Frontends) * (2 + len(port.Endpoints))
+		}
+	}
+	return n
+}
+
+// program commits the changes, and if the kernel refuses them, each half by
+// itself, until the one is found that it does not take.
+func (w *Writer) program(changes []Change) ([]Failure, error) {
+	err := w.commit(changes)
+	var refused *kernel.OpError
+	switch {
+	case err == nil:
+		return nil, nil
+	case !errors.As(err, &refused) || unrelated(refused.Err):
+		return nil, err
+	case len(changes) == 1:
+		return []Failure{{Name: changes[0].Name, Err: err}}, nil
+	}
+	half := len(changes) / 2
+	failures, err := w.program(changes[:half])
+	if err != nil {
+		return failures, err
+	}
+	more, err := w.program(changes[half:])
+	return append(failures, more...), err
+}
+
+// unrelated says that an error is not about one Service: the kernel is not
+// as the account has it, or takes nothing from us.
+func unrelated(err error) bool {
+	return errors.Is(err, unix.ENOENT) || errors.Is(err, unix.EEXIST) ||
+		errors.Is(err, unix.EPERM) || errors.Is(err, unix.EOPNOTSUPP)
+}
+
+// prepareFrom is the number of elements in a first load from which chains are
+// made ahead. A small cluster has only those that it needs.
+const prepareFrom = 4096
+
+// prepare makes the chains of a large load while its tables are empty.
+func (w *Writer) prepare(changes []Change) error {
+	if w.rebuild || elements(changes) < prepareFrom {
+		return nil
+	}
+	services := func(yield func(*proxy.Service) bool) {
+		for i := range changes {
+			if !yield(&changes[i].Service) {
+				return
+			}
+		}
+	}
+	if err := w.commit(nil); err != nil {
+		return err
+	}
+	for t, names := range w.layout.Chains(services) {
+		if !w.ledger.Empty(t) {
+			continue
+		}
+		if err := w.do(w.ledger.Ensure(t, names)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// do commits a plan, after what has to come before anything else.
+func (w *Writer) do(plan *ledger.Plan) error {
+	tx := plan.Transaction
+	if len(w.base) > 0 {
+		tx = append(w.base[:len(w.base):len(w.base)], tx...)
+	}
+	if err := w.conn.Commit(tx); err != nil {
+		return err
+	}
+	w.ledger.Done(plan)
+	w.base, w.rebuild = nil, false
+	return nil
+}
+
+func (w *Writer) commit(changes []Change) error {
+	if err := w.do(w.plan(changes)); err != nil {
+		return err
+	}
+	w.fixed = true
+	for i := range changes {
+		c := &changes[i]
+		if c.Gone || len(c.Service.Ports) == 0 {
+			delete(w.applied, c.Name)
+		} else {
+			w.applied[c.Name] = c.Service
+		}
+	}
+	return nil
+}
+
+func (w *Writer) plan(changes []Change) *ledger.Plan {
+	w.old, w.new = w.old[:0], w.new[:0]
+	for i := range changes {
+		c := &changes[i]
+		if old, had := w.applied[c.Name]; had {
+			w.old = w.layout.Elements(w.old, &old)
+		}
+		if !c.Gone {
+			w.new = w.layout.Elements(w.new, &c.Service)
+		}
+	}
+	if !w.fixed {
+		w.new = w.layout.Fixed(w.new)
+	}
+	return w.ledger.Plan(w.old, w.new)
+}
+
+// Sweep deletes what is stale, waiting before each step until no packet can
+// still be on its way to it.
+func (w *Writer) Sweep() error {
+	for w.ledger.Stale() {
+		w.conn.Quiesce()
+		if err := w.SweepStep(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// SweepStep is one step of Sweep, for a caller that has waited itself.
+func (w *Writer) SweepStep() error { return w.do(w.ledger.Sweep()) }

@@ -1,0 +1,62 @@
+#!/bin/bash
+# Installs what is missing of the Debian packages that a task needs.
+#
+#   hack/deps.sh demo     what the demo and the benchmark run
+#   hack/deps.sh test     also what the tests and the race detector need
+#
+# Says nothing when nothing is missing.
+set -euo pipefail
+
+fail() {
+	echo "hack/deps.sh: $*" >&2
+	exit 1
+}
+
+# One need per line: the package, a file or command it brings, and what it is for.
+demo="
+nftables   nft        to show and check the kernel's tables
+iproute2   ip         to show links and routes
+"
+all="$demo
+gcc        gcc        for the race detector
+libc6-dev  /usr/include/stdlib.h  for the race detector
+conntrack  conntrack  for kube-proxy, which the tests compare with
+iptables   iptables   for kube-proxy, which the tests compare with
+"
+
+case ${1:-} in
+demo) needs=$demo ;;
+test) needs=$all ;;
+*) fail "say what for: demo or test" ;;
+esac
+
+has() { # command or absolute path
+	case $1 in
+	/*) [ -e "$1" ] ;;
+	*) PATH=$PATH:/usr/sbin:/sbin command -v "$1" >/dev/null ;;
+	esac
+}
+
+packages=() reasons=()
+while read -r package what why; do
+	[ -n "$package" ] || continue
+	has "$what" && continue
+	packages+=("$package")
+	reasons+=("  $package: $why")
+done <<<"$needs"
+[ ${#packages[@]} -gt 0 ] || exit 0
+
+echo "deps: missing, to be installed with apt-get:"
+printf '%s\n' "${reasons[@]}"
+byhand="install these packages by hand: ${packages[*]}"
+command -v apt-get >/dev/null || fail "there is no apt-get here; $byhand (under whatever names your distribution gives them)"
+[ "$(id -u)" = 0 ] || fail "only root may install packages; $byhand (apt-get install ${packages[*]})"
+export DEBIAN_FRONTEND=noninteractive
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+install() { apt-get install -y --no-install-recommends "${packages[@]}" </dev/null >>"$log" 2>&1; }
+# The package lists of a fresh machine are empty or too old; an update mends both.
+install || { apt-get update >>"$log" 2>&1 && install; } || {
+	tail -n 20 "$log" >&2
+	fail "apt-get could not install them; $byhand"
+}

@@ -1,0 +1,148 @@
+package testbed
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+var (
+	podLinks     = ends{addr("169.254.1.1"), addr("169.254.1.2"), addr("fe80::1"), addr("fe80::2")}
+	outsideLinks = ends{addr("169.254.2.1"), addr("169.254.2.2"), addr("fe80::1"), addr("fe80::2")}
+	// outsideAddrs are what the outside sends its ICMP errors from.
+	outsideAddrs = []netip.Addr{addr("198.18.255.1"), addr("fd00:ffff::1")}
+)
+
+func addr(s string) netip.Addr { return netip.MustParseAddr(s) }
+
+// Host is a namespace with one link, eth0, to a router: a pod on a node, or a
+// client outside of it.
+type Host struct {
+	*Namespace
+	Name  string
+	Addrs []netip.Addr
+	// Link is the name of the router's end of the host's link.
+	Link string
+
+	router *router
+}
+
+// Close takes the host off its router and gives its namespace up.
+func (h *Host) Close() {
+	h.router.detach(h)
+	h.Namespace.Close()
+}
+
+// Node is a namespace that routes for its pods, the way a cluster's node does.
+//
+// Its eth0 leads to Outside, another namespace, which is all the world there is:
+// clients are attached to it, it sends the node everything that it knows no client
+// for, and it answers "unreachable" to what the node sends there in vain. A packet
+// to a Service address that the node does not translate thus fails at once.
+type Node struct {
+	*Namespace
+	Addrs   []netip.Addr
+	Outside *Namespace
+
+	inside, outside *router
+}
+
+// NewNode makes a node with these addresses, of either or both families, on eth0.
+func NewNode(addrs ...netip.Addr) (*Node, error) {
+	if len(addrs) == 0 {
+		return nil, errors.New("a node needs at least one address")
+	}
+	outside, err := newRouter(outsideLinks, outsideAddrs)
+	if err != nil {
+		return nil, err
+	}
+	inside, err := newRouter(podLinks, addrs)
+	if err != nil {
+		outside.close()
+		return nil, err
+	}
+	n := &Node{Namespace: inside.Namespace, Addrs: addrs, Outside: outside.Namespace, inside: inside, outside: outside}
+	if err := n.connect(); err != nil {
+		n.Close()
+		return nil, fmt.Errorf("making a node with addresses %v: %w", addrs, err)
+	}
+	return n, nil
+}
+
+func (n *Node) connect() error {
+	lo, err := n.Outside.links.LinkByName("lo")
+	if err != nil {
+		return err
+	}
+	for _, a := range outsideAddrs {
+		if err := addAddr(n.Outside, lo, a); err != nil {
+			return err
+		}
+	}
+	h := &Host{Namespace: n.Namespace, Name: "node", Addrs: n.Addrs, router: n.outside}
+	if err := n.outside.attach(h); err != nil {
+		return err
+	}
+	link, err := n.Outside.links.LinkByName(h.Link)
+	if err != nil {
+		return err
+	}
+	for _, like := range outsideAddrs {
+		if err := n.turnBack(link, like); err != nil {
+			return fmt.Errorf("routing between the node and its outside: %w", err)
+		}
+	}
+	return nil
+}
+
+// turnBack gives the outside its default route of one family: to the node, except
+// for what came from there, which would circle until its time to live ran out.
+// Routes to clients are in the main table, which both rules come after.
+func (n *Node) turnBack(link netlink.Link, like netip.Addr) error {
+	const table, afterMain, unreachable = 100, 32800, unix.RTN_UNREACHABLE
+	if !first(n.Addrs, like).IsValid() {
+		return nil
+	}
+	family := netlink.FAMILY_V4
+	if like.Is6() {
+		family = netlink.FAMILY_V6
+	}
+	refuse := netlink.NewRule()
+	refuse.Family, refuse.Priority = family, afterMain
+	refuse.IifName, refuse.Type = link.Attrs().Name, unreachable
+	pass := netlink.NewRule()
+	pass.Family, pass.Priority, pass.Table = family, afterMain+1, table
+	return errors.Join(
+		n.Outside.links.RuleAdd(refuse),
+		n.Outside.links.RuleAdd(pass),
+		addRoute(n.Outside, link, everything(like), outsideLinks.host(like), first(outsideAddrs, like), table),
+	)
+}
+
+// AddPod makes a pod with these addresses and routes to it. One pod with many
+// addresses is a cheap stand-in for many pods.
+func (n *Node) AddPod(name string, addrs ...netip.Addr) (*Host, error) {
+	h, err := n.inside.add(name, addrs)
+	if err != nil {
+		return nil, fmt.Errorf("adding pod %s: %w", name, err)
+	}
+	return h, nil
+}
+
+// AddClient makes a host outside the node: a client, or a pod of another node.
+func (n *Node) AddClient(name string, addrs ...netip.Addr) (*Host, error) {
+	h, err := n.outside.add(name, addrs)
+	if err != nil {
+		return nil, fmt.Errorf("adding client %s: %w", name, err)
+	}
+	return h, nil
+}
+
+// Close removes the node, its pods, its outside and its clients.
+func (n *Node) Close() {
+	n.inside.close()
+	n.outside.close()
+}

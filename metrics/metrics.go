@@ -1,0 +1,48 @@
+package metrics
+
+import "github.com/prometheus/client_golang/prometheus"
+
+// Metrics are what the agent reports about itself.
+type Metrics struct {
+	// Conflicts has a value for each Service that does not get all of its
+	// frontends.
+	Conflicts *prometheus.GaugeVec
+	// Problems has a value for each Service that is wrong in some part.
+	Problems *prometheus.GaugeVec
+	// Refused has a value for each Service that the kernel does not take.
+	Refused *prometheus.GaugeVec
+	// Services counts the Services changed in the kernel.
+	Services prometheus.Counter
+	// Duration is how long the rounds of programming took.
+	Duration prometheus.Histogram
+}
+
+// New makes the metrics and registers them.
+func New(registry prometheus.Registerer) *Metrics {
+	service := []string{"namespace", "service"}
+	m := &Metrics{
+		Conflicts: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "kube_verdict_service_conflicts",
+			Help: "Frontends that a Service does not get because an older Service has the same address, protocol and port. Only Services with conflicts have a value.",
+		}, service),
+		Problems: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "kube_verdict_service_problems",
+			Help: "Parts of a Service or its EndpointSlices that are wrong and were left out. Only Services with problems have a value.",
+		}, service),
+		Refused: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "kube_verdict_service_refused",
+			Help: "1 for a Service whose change the kernel refused; what it had before is still programmed.",
+		}, service),
+		Services: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "kube_verdict_services_programmed_total",
+			Help: "Services whose change was brought into the kernel.",
+		}),
+		Duration: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name:    "kube_verdict_programming_duration_seconds",
+			Help:    "Time from taking a batch of changes to its last commit.",
+			Buckets: prometheus.ExponentialBuckets(0.00005, 2, 18),
+		}),
+	}
+	registry.MustRegister(m.Conflicts, m.Problems, m.Refused, m.Services, m.Duration)
+	return m
+}

@@ -1,0 +1,172 @@
+package proxy
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+)
+
+const (
+	// LabelProxyName on a Service names the proxy that serves it, in place of
+	// the cluster's default one.
+	LabelProxyName = "service.kubernetes.io/service-proxy-name"
+	// ProxyName is ours.
+	ProxyName = "kube-verdict"
+)
+
+// Handles says whether a Service's traffic is ours: it has a virtual address,
+// and no other proxy is named for it. A Service of type ClusterIP without a
+// cluster IP is ours to complain of; the API server has none such.
+func Handles(svc *corev1.Service) bool {
+	if name, ok := svc.Labels[LabelProxyName]; ok && name != ProxyName {
+		return false
+	}
+	return svc.Spec.Type != corev1.ServiceTypeExternalName && svc.Spec.ClusterIP != corev1.ClusterIPNone
+}
+
+// Build makes the model of one Service that Handles says is ours, from all of
+// its EndpointSlices. The result does not depend on the slices' order.
+func Build(svc *corev1.Service, endpointSlices []*discoveryv1.EndpointSlice, node Node) (Service, []Problem) {
+	var list []Problem
+	b := builder{
+		svc: svc, node: node, list: &list,
+		problems: problems{kind: "Service", name: Name{svc.Namespace, svc.Name}, list: &list},
+	}
+	out := Service{Name: b.name, Created: svc.CreationTimestamp.Time}
+	vips := b.clusterIPs()
+	backends := b.backends(endpointSlices)
+	seen := map[listener]int{}
+	for i := range svc.Spec.Ports {
+		port, ok := b.port(i, seen)
+		if !ok {
+			continue
+		}
+		for _, vip := range vips {
+			p := port
+			p.Frontends = []Frontend{{Addr: vip, Kind: ClusterIP}}
+			p.Endpoints = choose(backends[backendKey{port.Name, port.Protocol, vip.Is4()}])
+			out.Ports = append(out.Ports, p)
+		}
+	}
+	b.end("spec")
+	out.Partial = b.lost
+	return out, list
+}
+
+// builder is one run of Build.
+type builder struct {
+	problems
+	svc  *corev1.Service
+	node Node
+	list *[]Problem
+	// lost says that a frontend or a port could not be understood.
+	lost bool
+}
+
+func (b *builder) leaveOut(reason, field, format string, args ...any) {
+	b.lost = true
+	b.add(false, reason, field, format, args...)
+}
+
+// listener is what can be only once in a Service.
+type listener struct {
+	protocol Protocol
+	port     uint16
+}
+
+// port reads the i-th port of the Service.
+func (b *builder) port(i int, seen map[listener]int) (Port, bool) {
+	p := &b.svc.Spec.Ports[i]
+	field := fmt.Sprintf("spec.ports[%d]", i)
+	protocol, ok := parseProtocol(p.Protocol)
+	if !ok {
+		b.leaveOut(ReasonUnknownProto, field+".protocol", "%q is not TCP, UDP or SCTP; the port is left out", p.Protocol)
+		return Port{}, false
+	}
+	if p.Port < 1 || p.Port > 65535 {
+		b.leaveOut(ReasonInvalidPort, field+".port", "%d is not a port number from 1 to 65535; the port is left out", p.Port)
+		return Port{}, false
+	}
+	at := listener{protocol, uint16(p.Port)}
+	if first, twice := seen[at]; twice {
+		b.leaveOut(ReasonDuplicatePort, field, "%s port %d is spec.ports[%d] already, which stays; remove one of them", p.Protocol, p.Port, first)
+		return Port{}, false
+	}
+	seen[at] = i
+	return Port{Name: p.Name, Protocol: protocol, Port: at.port}, true
+}
+
+// parseProtocol reads a protocol; none means TCP, as the API server has it.
+func parseProtocol(p corev1.Protocol) (Protocol, bool) {
+	switch p {
+	case corev1.ProtocolTCP, "":
+		return TCP, true
+	case corev1.ProtocolUDP:
+		return UDP, true
+	case corev1.ProtocolSCTP:
+		return SCTP, true
+	}
+	return 0, false
+}
+
+// clusterIPs are the Service's virtual addresses, one of a family at most,
+// IPv4 first.
+func (b *builder) clusterIPs() []netip.Addr {
+	texts, field := b.svc.Spec.ClusterIPs, "spec.clusterIPs[%d]"
+	if len(texts) == 0 && b.svc.Spec.ClusterIP != "" {
+		texts, field = []string{b.svc.Spec.ClusterIP}, "spec.clusterIP%.0d"
+	}
+	if len(texts) == 0 {
+		b.leaveOut(ReasonNoClusterIP, "spec.clusterIP", "there is none: the API server allocates it; in a manifest without an API server, write one")
+	}
+	var vips []netip.Addr
+	for i, text := range texts {
+		field := fmt.Sprintf(field, i)
+		addr, canonical, ok := parseAddr(text)
+		switch {
+		case !ok:
+			b.leaveOut(ReasonInvalidAddress, field, "%q is not an IP address; %s", text, fixAddress)
+			continue
+		case slices.ContainsFunc(vips, func(v netip.Addr) bool { return v.Is4() == addr.Is4() }):
+			b.leaveOut(ReasonFamilyMismatch, field, "%s is the second %s address; a Service has one of each family, the first stays", text, familyName(addr.Is4()))
+			continue
+		case unusable(addr) != "":
+			b.leaveOut(ReasonInvalidAddress, field, "%s is %s, which can't be a Service's; %s", text, unusable(addr), fixAddress)
+			continue
+		case !canonical:
+			b.add(true, ReasonInvalidAddress, field, "%q is taken as %s; write it so", text, addr)
+		}
+		if families := b.svc.Spec.IPFamilies; i < len(families) && string(families[i]) != familyName(addr.Is4()) {
+			b.add(true, ReasonFamilyMismatch, fmt.Sprintf("spec.ipFamilies[%d]", i), "says %s, but the address is %s; the address counts", families[i], addr)
+		}
+		vips = append(vips, addr)
+	}
+	slices.SortFunc(vips, netip.Addr.Compare) // IPv4 sorts before IPv6
+	return vips
+}
+
+// Equal says that two models stand for the same traffic.
+func (s Service) Equal(o Service) bool {
+	return s.Name == o.Name && s.Partial == o.Partial && s.Created.Equal(o.Created) &&
+		slices.EqualFunc(s.Ports, o.Ports, Port.Equal)
+}
+
+// Equal says that two ports are alike.
+func (p Port) Equal(o Port) bool {
+	return p.Name == o.Name && p.Protocol == o.Protocol && p.Port == o.Port &&
+		slices.Equal(p.Frontends, o.Frontends) && slices.Equal(p.Endpoints, o.Endpoints)
+}
+
+// Equal says that two nodes are alike for the model.
+func (n Node) Equal(o Node) bool {
+	return n.Name == o.Name && slices.Equal(n.Addresses, o.Addresses)
+}
+
+// compareText orders endpoints by their "ip:port" text.
+func compareText(a, b netip.AddrPort) int {
+	var first, second [64]byte
+	return slices.Compare(a.AppendTo(first[:0]), b.AppendTo(second[:0]))
+}

@@ -1,0 +1,248 @@
+package proxy
+
+import (
+	"cmp"
+	"fmt"
+	"iter"
+	"net/netip"
+	"slices"
+)
+
+// Cluster is all Services, and which of them owns each frontend: an address,
+// protocol and port that several claim goes to the oldest of them, or, at the
+// same age, to the first by name. The others get it when that one is gone.
+//
+// A change costs what the Services in it cost, however many there are. A
+// Cluster is not safe for concurrent use.
+type Cluster struct {
+	services map[Name]Service
+	// owners has every claim; rivals only those that several Services make,
+	// with all of them but the owner, oldest first.
+	owners  map[claim]Name
+	rivals  map[claim][]Name
+	partial int
+}
+
+// claim is what only one Service can have.
+type claim struct {
+	addr     netip.Addr
+	protocol Protocol
+	port     uint16
+}
+
+// Conflict is a frontend that a Service does not get.
+type Conflict struct {
+	Frontend Frontend
+	Protocol Protocol
+	Port     uint16
+	// Owner is the Service that has it.
+	Owner Name
+}
+
+func (c Conflict) String() string {
+	return fmt.Sprintf("%s %s belongs to the older Service %s, so that this one does not get it; change one of the two",
+		netip.AddrPortFrom(c.Frontend.Addr, c.Port), c.Protocol, c.Owner)
+}
+
+// NewCluster makes a Cluster without Services.
+func NewCluster() *Cluster {
+	return &Cluster{services: map[Name]Service{}, owners: map[claim]Name{}, rivals: map[claim][]Name{}}
+}
+
+// Len is the number of Services.
+func (c *Cluster) Len() int { return len(c.services) }
+
+// Partial is the number of Services of which a part could not be understood.
+func (c *Cluster) Partial() int { return c.partial }
+
+// Set says what a Service is now, and gives the names of all Services that may
+// be granted something else than before, in order. Of a Service that is Partial
+// the ports stay that it had and does not have now.
+func (c *Cluster) Set(svc Service) []Name {
+	old, had := c.services[svc.Name]
+	if had && svc.Partial {
+		svc = svc.keeping(old)
+	}
+	if had && old.Equal(svc) {
+		return nil
+	}
+	affected := []Name{svc.Name}
+	if had {
+		affected = c.withdraw(affected, old)
+	}
+	c.services[svc.Name] = svc
+	if svc.Partial {
+		c.partial++
+	}
+	for at := range claims(svc) {
+		owner, taken := c.owners[at]
+		switch {
+		case !taken:
+			c.owners[at] = svc.Name
+		case owner == svc.Name:
+		case c.older(svc.Name, owner):
+			c.owners[at] = svc.Name
+			c.rivals[at] = c.insert(c.rivals[at], owner)
+			affected = append(affected, owner)
+		default:
+			c.rivals[at] = c.insert(c.rivals[at], svc.Name)
+		}
+	}
+	return unique(affected)
+}
+
+// Delete says that a Service is gone, and gives the names of all Services that
+// may be granted something else than before, in order.
+func (c *Cluster) Delete(name Name) []Name {
+	old, had := c.services[name]
+	if !had {
+		return nil
+	}
+	affected := c.withdraw([]Name{name}, old)
+	delete(c.services, name)
+	return unique(affected)
+}
+
+// withdraw takes back all claims of a Service and appends those that get them.
+func (c *Cluster) withdraw(affected []Name, svc Service) []Name {
+	if svc.Partial {
+		c.partial--
+	}
+	for at := range claims(svc) {
+		rivals := c.rivals[at]
+		if c.owners[at] != svc.Name {
+			if i := slices.Index(rivals, svc.Name); i >= 0 {
+				c.setRivals(at, slices.Delete(rivals, i, i+1))
+			}
+			continue
+		}
+		if len(rivals) == 0 {
+			delete(c.owners, at)
+			continue
+		}
+		c.owners[at] = rivals[0]
+		affected = append(affected, rivals[0])
+		c.setRivals(at, slices.Delete(rivals, 0, 1))
+	}
+	return affected
+}
+
+func (c *Cluster) setRivals(at claim, rivals []Name) {
+	if len(rivals) == 0 {
+		delete(c.rivals, at)
+	} else {
+		c.rivals[at] = rivals
+	}
+}
+
+// insert adds a Service to rivals, which are in order of age.
+func (c *Cluster) insert(rivals []Name, name Name) []Name {
+	i, found := slices.BinarySearchFunc(rivals, name, func(a, b Name) int {
+		if a == b {
+			return 0
+		}
+		if c.older(a, b) {
+			return -1
+		}
+		return 1
+	})
+	if found {
+		return rivals
+	}
+	return slices.Insert(rivals, i, name)
+}
+
+func (c *Cluster) older(a, b Name) bool {
+	return cmp.Or(c.services[a].Created.Compare(c.services[b].Created), compareNames(a, b)) < 0
+}
+
+// Granted is a Service as it is to be programmed: without the frontends that
+// belong to others.
+func (c *Cluster) Granted(name Name) (Service, bool) {
+	svc, ok := c.services[name]
+	if !ok || len(c.rivals) == 0 || len(c.Conflicts(name)) == 0 {
+		return svc, ok
+	}
+	ports := make([]Port, 0, len(svc.Ports))
+	for _, port := range svc.Ports {
+		port.Frontends = slices.DeleteFunc(slices.Clone(port.Frontends), func(f Frontend) bool {
+			return c.owners[claimOf(&port, f)] != name
+		})
+		if len(port.Frontends) > 0 {
+			ports = append(ports, port)
+		}
+	}
+	svc.Ports = ports
+	return svc, true
+}
+
+// Conflicts are the frontends that a Service does not get.
+func (c *Cluster) Conflicts(name Name) []Conflict {
+	if len(c.rivals) == 0 {
+		return nil
+	}
+	var lost []Conflict
+	svc := c.services[name]
+	for i := range svc.Ports {
+		port := &svc.Ports[i]
+		for _, f := range port.Frontends {
+			if owner := c.owners[claimOf(port, f)]; owner != name {
+				lost = append(lost, Conflict{f, port.Protocol, port.Port, owner})
+			}
+		}
+	}
+	return lost
+}
+
+// All are all Services as they are granted.
+func (c *Cluster) All() iter.Seq[Service] {
+	return func(yield func(Service) bool) {
+		for name := range c.services {
+			if svc, _ := c.Granted(name); !yield(svc) {
+				return
+			}
+		}
+	}
+}
+
+// keeping is a Service that could not be understood in full, with the ports
+// that it had before and does not have now.
+func (s Service) keeping(old Service) Service {
+	has := map[claim]bool{}
+	for at := range claims(s) {
+		has[at] = true
+	}
+	ports := slices.Clone(s.Ports)
+	for _, port := range old.Ports {
+		kept := slices.DeleteFunc(slices.Clone(port.Frontends), func(f Frontend) bool { return has[claimOf(&port, f)] })
+		if len(kept) > 0 {
+			port.Frontends = kept
+			ports = append(ports, port)
+		}
+	}
+	s.Ports = ports
+	return s
+}
+
+func claims(svc Service) iter.Seq[claim] {
+	return func(yield func(claim) bool) {
+		for i := range svc.Ports {
+			for _, f := range svc.Ports[i].Frontends {
+				if !yield(claimOf(&svc.Ports[i], f)) {
+					return
+				}
+			}
+		}
+	}
+}
+
+func claimOf(port *Port, f Frontend) claim { return claim{f.Addr, port.Protocol, port.Port} }
+
+func compareNames(a, b Name) int {
+	return cmp.Or(cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name))
+}
+
+func unique(names []Name) []Name {
+	slices.SortFunc(names, compareNames)
+	return slices.Compact(names)
+}

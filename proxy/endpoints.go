@@ -1,0 +1,185 @@
+package proxy
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+
+	discoveryv1 "k8s.io/api/discovery/v1"
+)
+
+// backendKey is what makes an endpoint one of a Service port's: the port's
+// name and protocol, which each slice maps to a number of its own, and the
+// family.
+type backendKey struct {
+	port     string
+	protocol Protocol
+	is4      bool
+}
+
+// candidate is an endpoint before it is chosen.
+type candidate struct {
+	Endpoint
+	ready, serving, terminating bool
+}
+
+// backends are all endpoints in the slices, by Service port, each once and in
+// order.
+func (b *builder) backends(endpointSlices []*discoveryv1.EndpointSlice) map[backendKey][]candidate {
+	all := map[backendKey][]candidate{}
+	for _, slice := range endpointSlices {
+		is4 := slice.AddressType == discoveryv1.AddressTypeIPv4
+		if !is4 && slice.AddressType != discoveryv1.AddressTypeIPv6 {
+			continue // names (FQDN) are no addresses
+		}
+		b.slice(all, slice, is4)
+	}
+	for key, candidates := range all {
+		slices.SortFunc(candidates, func(a, b candidate) int { return compareText(a.AddrPort, b.AddrPort) })
+		all[key] = merge(candidates)
+	}
+	return all
+}
+
+func (b *builder) slice(all map[backendKey][]candidate, slice *discoveryv1.EndpointSlice, is4 bool) {
+	told := problems{kind: "EndpointSlice", name: Name{slice.Namespace, slice.Name}, list: b.list}
+	defer told.end("endpoints")
+	type target struct {
+		key  backendKey
+		port uint16
+	}
+	var targets []target
+	for i, port := range slice.Ports {
+		if port.Port == nil {
+			continue // any port: not for Services
+		}
+		t := target{key: backendKey{is4: is4}}
+		if port.Name != nil {
+			t.key.port = *port.Name
+		}
+		ok := true
+		if port.Protocol != nil {
+			t.key.protocol, ok = parseProtocol(*port.Protocol)
+		} else {
+			t.key.protocol = TCP
+		}
+		field := fmt.Sprintf("ports[%d]", i)
+		switch {
+		case !ok:
+			told.add(false, ReasonUnknownProto, field+".protocol", "%q is not TCP, UDP or SCTP; the port is left out", *port.Protocol)
+			continue
+		case *port.Port < 1 || *port.Port > 65535:
+			told.add(false, ReasonInvalidPort, field+".port", "%d is not a port number from 1 to 65535; the port is left out", *port.Port)
+			continue
+		}
+		t.port = uint16(*port.Port)
+		targets = append(targets, t)
+		all[t.key] = slices.Grow(all[t.key], len(slice.Endpoints))
+	}
+	for i := range slice.Endpoints {
+		e := &slice.Endpoints[i]
+		addr, ok := b.endpointAddr(&told, i, e, is4)
+		if !ok {
+			continue
+		}
+		c := candidate{
+			ready:       e.Conditions.Ready == nil || *e.Conditions.Ready,
+			serving:     e.Conditions.Serving == nil || *e.Conditions.Serving,
+			terminating: e.Conditions.Terminating != nil && *e.Conditions.Terminating,
+		}
+		c.Local = b.local(e, addr)
+		for _, t := range targets {
+			c.AddrPort = netip.AddrPortFrom(addr, t.port)
+			all[t.key] = append(all[t.key], c)
+		}
+	}
+}
+
+// endpointAddr reads the i-th endpoint's address: the first, as kube-proxy
+// does; the API defines no meaning for others.
+func (b *builder) endpointAddr(told *problems, i int, e *discoveryv1.Endpoint, is4 bool) (netip.Addr, bool) {
+	if len(e.Addresses) == 0 {
+		told.add(false, ReasonInvalidAddress, fmt.Sprintf("endpoints[%d].addresses", i), "there is none; the endpoint is left out")
+		return netip.Addr{}, false
+	}
+	text := e.Addresses[0]
+	addr, canonical, ok := parseAddr(text)
+	if ok && canonical && addr.Is4() == is4 && unusable(addr) == "" {
+		return addr, true
+	}
+	field := fmt.Sprintf("endpoints[%d].addresses[0]", i)
+	switch {
+	case !ok:
+		told.add(false, ReasonInvalidAddress, field, "%q is not an IP address; the endpoint is left out; %s", text, fixAddress)
+	case addr.Is4() != is4:
+		told.add(false, ReasonFamilyMismatch, field, "%s is %s in a slice of %s addresses; the endpoint is left out", text, familyName(addr.Is4()), familyName(is4))
+	case unusable(addr) != "":
+		told.add(false, ReasonInvalidAddress, field, "%s is %s, which can't be an endpoint's; the endpoint is left out", text, unusable(addr))
+	default:
+		told.add(true, ReasonInvalidAddress, field, "%q is taken as %s; write it so", text, addr)
+		return addr, true
+	}
+	return netip.Addr{}, false
+}
+
+// local says that an endpoint runs on this node. A slice that names no node,
+// as one written by hand may, is judged by the node's own addresses.
+func (b *builder) local(e *discoveryv1.Endpoint, addr netip.Addr) bool {
+	if e.NodeName != nil {
+		return *e.NodeName == b.node.Name && b.node.Name != ""
+	}
+	return slices.Contains(b.node.Addresses, addr)
+}
+
+// merge makes one of endpoints that are there twice, which slices that are
+// being rewritten may have: it is local if one is, and in the best state that
+// one is in. They come sorted.
+func merge(sorted []candidate) []candidate {
+	out := sorted[:0]
+	for _, c := range sorted {
+		if n := len(out); n > 0 && out[n-1].AddrPort == c.AddrPort {
+			local := out[n-1].Local || c.Local
+			if c.rank() > out[n-1].rank() {
+				out[n-1] = c
+			}
+			out[n-1].Local = local
+			continue
+		}
+		out = append(out, c)
+	}
+	return out
+}
+
+func (c candidate) rank() int {
+	switch {
+	case c.ready:
+		return 2
+	case c.serving && c.terminating:
+		return 1
+	}
+	return 0
+}
+
+// choose picks the endpoints that get traffic: those that are ready, or if
+// none is, those that are terminating but still serve (KEP-1669).
+func choose(candidates []candidate) []Endpoint {
+	for _, rank := range []int{2, 1} {
+		n := 0
+		for i := range candidates {
+			if candidates[i].rank() == rank {
+				n++
+			}
+		}
+		if n == 0 {
+			continue
+		}
+		chosen := make([]Endpoint, 0, n)
+		for i := range candidates {
+			if candidates[i].rank() == rank {
+				chosen = append(chosen, candidates[i].Endpoint)
+			}
+		}
+		return chosen
+	}
+	return nil
+}
