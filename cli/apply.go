@@ -28,9 +28,9 @@ into the current network namespace. A Node among them that has this node's name
 gives its addresses; other objects are passed over.
 
 Once more with the same files writes nothing; with others, only differences. A
-Service that is gone from the files is gone from the kernel, unless some input
-could not be understood: then nothing is removed, the rest is programmed, and
-the exit status is 1.`,
+Service that is gone from the files is gone from the kernel. What can't be
+understood is named and left out, the rest is programmed, and the exit status is
+1; what the kernel has of a Service stays while it can't be understood.`,
 		Example: `  kube-verdict apply -f examples/dns-default.yaml --pod-cidrs 10.254.0.0/16
   kube-verdict apply -f services/ --dry-run       # what would change, as nft commands
   kube-verdict apply -f services/ --watch         # and follow the files
@@ -91,7 +91,10 @@ type applier struct {
 
 // errIncomplete ends the command when some input was wrong: its parts have
 // been named already.
-var errIncomplete = errors.New("some input was left out (see above); nothing was removed from the kernel, the rest is programmed")
+var (
+	errWrong      = errors.New("some input was left out (see above); the rest is programmed")
+	errIncomplete = errors.New("some input was left out (see above); the rest is programmed, and nothing was removed from the kernel")
+)
 
 func (a *applier) start() {
 	a.programmer = dataplane.NewProgrammer(dataplane.NewWriter(a.conn, a.layout), logr.Discard(), a)
@@ -122,7 +125,7 @@ func (a *applier) dryRun() error {
 	if err := tx.Write(a.out); err != nil {
 		return err
 	}
-	if !input.complete {
+	if input.wrong {
 		return errors.New("some input was left out (see above)")
 	}
 	return nil
@@ -168,6 +171,8 @@ func (a *applier) apply() error {
 	switch {
 	case !input.complete:
 		return errIncomplete
+	case input.wrong:
+		return errWrong
 	case a.wrong > 0:
 		return fmt.Errorf("%d Services were refused by the kernel (see above); what they had before stays", a.wrong)
 	}

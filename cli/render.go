@@ -63,7 +63,7 @@ replaces both tables in one transaction, or JSON for other programs.`,
 			} else {
 				err = nft.WriteScript(cmd.OutOrStdout(), contents...)
 			}
-			if err == nil && !input.complete {
+			if err == nil && input.wrong {
 				err = errors.New("some input was left out (see above)")
 			}
 			return err

@@ -2,7 +2,6 @@ package dataplane
 
 import (
 	"github.com/kube-verdict/kube-verdict/nft"
-	"github.com/kube-verdict/kube-verdict/nft/kernel"
 	"github.com/kube-verdict/kube-verdict/nft/maps"
 	"github.com/kube-verdict/kube-verdict/proxy"
 )
@@ -20,7 +19,7 @@ type Kernel interface {
 
 // paper is a kernel that is read but not written: it keeps what it is told.
 type paper struct {
-	*kernel.Conn
+	Kernel
 	written nft.Transaction
 }
 
@@ -34,8 +33,8 @@ func (p *paper) Quiesce() {}
 // Difference is what would be written to bring the kernel from what it holds
 // to exactly the given Services; nothing when it holds them already. With keep,
 // what no Service wants is left.
-func Difference(conn *kernel.Conn, layout *maps.Layout, services []proxy.Service, keep bool) (nft.Transaction, error) {
-	p := &paper{Conn: conn}
+func Difference(k Kernel, layout *maps.Layout, services []proxy.Service, keep bool) (nft.Transaction, error) {
+	p := &paper{Kernel: k}
 	w := NewWriter(p, layout)
 	if err := w.Adopt(); err != nil {
 		return nil, err

@@ -2,6 +2,7 @@ package dataplane
 
 import (
 	"context"
+	"fmt"
 	"maps"
 	"slices"
 	"sync"
@@ -250,4 +251,18 @@ func (p *Programmer) Settle() error {
 		return nil
 	}
 	return p.writer.Sweep()
+}
+
+// Verify reads the kernel back and says how it differs from what was written.
+// What no Service wants counts as a difference only after Settle.
+func (p *Programmer) Verify() error {
+	applied := slices.Collect(maps.Values(p.writer.applied))
+	tx, err := Difference(p.writer.conn, p.writer.layout, applied, p.writer.Stale())
+	if err != nil {
+		return err
+	}
+	if len(tx) > 0 {
+		return fmt.Errorf("the kernel does not hold what was written; to mend it takes %d operations, the first is: %s", len(tx), tx[0].Text())
+	}
+	return nil
 }

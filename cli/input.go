@@ -1,0 +1,69 @@
+package cli
+
+import (
+	"fmt"
+	"io"
+
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/kube-verdict/kube-verdict/manifests"
+	"github.com/kube-verdict/kube-verdict/proxy"
+)
+
+// input is what manifests say about Services.
+type input struct {
+	services []proxy.Service
+	// complete says that every Service in them was understood; what is missing
+	// is gone.
+	complete bool
+	// wrong says that something was left out.
+	wrong bool
+}
+
+// read reads manifests and prints what is wrong with them.
+func (o *options) read(files []string, stdin io.Reader, errs io.Writer) (*input, error) {
+	objects := manifests.Read(files, stdin)
+	unread := len(objects.Errors) > 0
+	in := &input{complete: !unread, wrong: unread}
+	for _, err := range objects.Errors {
+		fmt.Fprintf(errs, "error: %v\n", err)
+	}
+	for _, err := range objects.Warnings {
+		fmt.Fprintf(errs, "warning: %v\n", err)
+	}
+	if text := objects.PassedOverText(); text != "" {
+		fmt.Fprintf(errs, "passed over: %s\n", text)
+	}
+	name, err := o.node()
+	if err != nil {
+		return nil, err
+	}
+	local, err := o.local(objects.Nodes[name])
+	if err != nil {
+		return nil, err
+	}
+	for _, svc := range objects.Services {
+		if !proxy.Handles(svc) {
+			continue
+		}
+		key := types.NamespacedName{Namespace: svc.Namespace, Name: svc.Name}
+		if unread && len(objects.Slices[key]) == 0 {
+			fmt.Fprintf(errs, "warning: service %s is left as it is: its EndpointSlices may be among what could not be read\n", key)
+			in.services = append(in.services, proxy.Service{Name: proxy.Name{Namespace: svc.Namespace, Name: svc.Name}, Partial: true})
+			continue
+		}
+		model, problems := proxy.Build(svc, objects.Slices[key], local.Node)
+		for _, p := range problems {
+			kind := "error"
+			if p.Warning {
+				kind = "warning"
+			} else {
+				in.wrong = true
+			}
+			fmt.Fprintf(errs, "%s: %s\n", kind, p.String())
+		}
+		in.complete = in.complete && !model.Partial
+		in.services = append(in.services, model)
+	}
+	return in, nil
+}

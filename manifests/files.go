@@ -1,0 +1,142 @@
+package manifests
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+)
+
+// file is something to read, or why it can't be.
+type file struct {
+	name  string
+	stdin bool
+	err   error
+}
+
+func (f file) read(stdin io.Reader) ([]byte, error) {
+	if f.stdin {
+		text, err := io.ReadAll(stdin)
+		if err != nil {
+			return nil, fmt.Errorf("read standard input: %w", err)
+		}
+		return text, nil
+	}
+	return os.ReadFile(f.name) // the error names the file
+}
+
+// extensions are those of manifests in a directory, as kubectl has them.
+var extensions = [...]string{".yaml", ".yml", ".json"}
+
+func isManifest(name string) bool { return slices.Contains(extensions[:], filepath.Ext(name)) }
+
+// files are what a path stands for.
+func files(path string) []file {
+	if path == "-" {
+		return []file{{name: "standard input", stdin: true}}
+	}
+	info, err := os.Stat(path)
+	if err != nil {
+		return []file{{err: fmt.Errorf("%w: name a file, a directory, or - for standard input", err)}}
+	}
+	if !info.IsDir() {
+		return []file{{name: path}}
+	}
+	entries, err := os.ReadDir(path)
+	if err != nil {
+		return []file{{err: err}}
+	}
+	var list []file
+	for _, e := range entries { // sorted by name
+		if name := filepath.Join(path, e.Name()); isManifest(name) {
+			if info, err := os.Stat(name); err == nil && info.IsDir() {
+				continue
+			}
+			list = append(list, file{name: name})
+		}
+	}
+	return list
+}
+
+// document is one of the documents of a file.
+type document struct {
+	file string
+	// number counts from 1, line is that of its first line in the file.
+	number, line int
+	text         []byte
+	json         bool
+	err          error
+}
+
+func (d document) place() string {
+	return fmt.Sprintf("%s:%d", d.file, d.line)
+}
+
+// split cuts a file into its documents: YAML's at lines of three dashes,
+// JSON's where one value ends.
+func split(name string, text []byte) []document {
+	if start := bytes.TrimLeft(text, " \t\r\n\ufeff"); len(start) > 0 && (start[0] == '{' || start[0] == '[') {
+		return splitJSON(name, text)
+	}
+	var docs []document
+	line, first, number := 1, 1, 0
+	var current []byte
+	end := func() {
+		if len(bytes.TrimSpace(current)) > 0 {
+			number++
+			docs = append(docs, document{file: name, number: number, line: first, text: current})
+		}
+		current = nil
+	}
+	for rest := text; len(rest) > 0; line++ {
+		n := bytes.IndexByte(rest, '\n') + 1
+		if n == 0 {
+			n = len(rest)
+		}
+		if l := rest[:n]; bytes.HasPrefix(l, []byte("---")) && strings.TrimSpace(string(l[3:])) == "" {
+			end()
+			first = line + 1
+		} else {
+			if current == nil {
+				current = rest[:0]
+			}
+			current = current[:len(current)+n]
+		}
+		rest = rest[n:]
+	}
+	end()
+	return docs
+}
+
+func splitJSON(name string, text []byte) []document {
+	var docs []document
+	decoder := json.NewDecoder(bytes.NewReader(text))
+	for number := 1; ; number++ {
+		// Skip to the value's first byte, which tells its line.
+		at := int(decoder.InputOffset())
+		for at < len(text) && bytes.IndexByte([]byte(" \t\r\n"), text[at]) >= 0 {
+			at++
+		}
+		d := document{file: name, number: number, line: 1 + bytes.Count(text[:at], []byte("\n")), json: true}
+		var raw json.RawMessage
+		err := decoder.Decode(&raw)
+		if errors.Is(err, io.EOF) {
+			return docs
+		}
+		if err != nil {
+			var syntax *json.SyntaxError
+			if errors.As(err, &syntax) {
+				d.line = 1 + bytes.Count(text[:min(int(syntax.Offset), len(text))], []byte("\n"))
+			}
+			d.err = fmt.Errorf("%s: not JSON: %w; nothing from here on was read", d.place(), err)
+			return append(docs, d)
+		}
+		d.text = raw
+		docs = append(docs, d)
+	}
+}
