@@ -34,7 +34,7 @@ type fieldSpec struct {
 	text  string
 	typ   datatype
 	load  func(reg uint32) expr.Any
-	udata udata // what nft needs to print the field in a typeof
+	udata func() udata // what nft needs to print the field in a typeof
 }
 
 // nft's numbers for expressions and headers, from its set user data.
@@ -66,7 +66,7 @@ func addrSpec(f Family, name string, offset4, offset6, nft4, nft6 uint32) fieldS
 		load: func(reg uint32) expr.Any {
 			return &expr.Payload{DestRegister: reg, Base: expr.PayloadBaseNetworkHeader, Offset: offset, Len: uint32(f.AddrLen())}
 		},
-		udata: exprUdata(nftExprPayload, header, number),
+		udata: func() udata { return exprUdata(nftExprPayload, header, number) },
 	}
 }
 
@@ -75,7 +75,7 @@ func (L4Proto) spec(Family) fieldSpec {
 		text:  "meta l4proto",
 		typ:   protoType(),
 		load:  func(reg uint32) expr.Any { return &expr.Meta{Key: expr.MetaKeyL4PROTO, Register: reg} },
-		udata: exprUdata(nftExprMeta, uint32(expr.MetaKeyL4PROTO)),
+		udata: func() udata { return exprUdata(nftExprMeta, uint32(expr.MetaKeyL4PROTO)) },
 	}
 }
 
@@ -86,7 +86,7 @@ func (DestPort) spec(Family) fieldSpec {
 		load: func(reg uint32) expr.Any {
 			return &expr.Payload{DestRegister: reg, Base: expr.PayloadBaseTransportHeader, Offset: 2, Len: 2}
 		},
-		udata: exprUdata(nftExprPayload, nftHeaderTransport, 2),
+		udata: func() udata { return exprUdata(nftExprPayload, nftHeaderTransport, 2) },
 	}
 }
 
@@ -97,7 +97,7 @@ func (r Random) spec(Family) fieldSpec {
 		load: func(reg uint32) expr.Any {
 			return &expr.Numgen{Register: reg, Modulus: r.Mod, Type: unix.NFT_NG_RANDOM}
 		},
-		udata: exprUdata(nftExprNumgen, unix.NFT_NG_RANDOM, r.Mod, 0),
+		udata: func() udata { return exprUdata(nftExprNumgen, unix.NFT_NG_RANDOM, r.Mod, 0) },
 	}
 }
 
@@ -160,11 +160,11 @@ func exprUdata(number uint32, attributes ...uint32) udata {
 // itself.
 func typeofUdata(f Family, fields []Field) udata {
 	if len(fields) == 1 {
-		return fields[0].spec(f).udata
+		return fields[0].spec(f).udata()
 	}
 	var parts udata
 	for i, field := range fields {
-		parts = parts.put(byte(i), field.spec(f).udata)
+		parts = parts.put(byte(i), field.spec(f).udata())
 	}
 	return udata(nil).put32(0, nftExprConcat).put(1, parts)
 }

@@ -1,6 +1,10 @@
 package ledger
 
-import "github.com/kube-verdict/kube-verdict/nft"
+import (
+	"slices"
+
+	"github.com/kube-verdict/kube-verdict/nft"
+)
 
 // ChainMaker makes the chain that a verdict leads to, or nil if there is no
 // such chain in the layout.
@@ -42,11 +46,15 @@ type chainID struct {
 // those that the layout has for the name.
 type idleChain struct{ differs bool }
 
-// smallTable is the number of elements behind verdicts up to which idle chains
-// are deleted. A new rule with a map makes the kernel walk the whole map
-// (nf_tables_bind_set), some 0.4 us an element, so in a larger table a chain is
-// kept for the next time that it is needed.
-const smallTable = 4096
+// A new rule with a map makes the kernel walk the whole map
+// (nf_tables_bind_set), some 0.4 us an element, so in a table of more than
+// smallTable elements behind verdicts an idle chain is kept for the next time
+// that it is needed. But each rule with a map also makes every new element of
+// it dearer (nft_add_set_elem), by 0.06 us, so no more than maxIdle are kept.
+const (
+	smallTable = 4096
+	maxIdle    = 32
+)
 
 // New is the account of a kernel that holds nothing.
 func New(chain ChainMaker) *Ledger {
@@ -91,6 +99,7 @@ func (l *Ledger) Plan(old, wanted []nft.Placed) *Plan {
 // enter plans the elements that owners are to have.
 func (l *Ledger) enter(p *Plan, elements []nft.Placed) {
 	s := &l.scratch
+	s.adds = slices.Grow(s.adds, len(elements))
 	for i := range elements {
 		e := &elements[i]
 		if e.Goto != "" {
@@ -265,8 +274,11 @@ func (l *Ledger) Empty(t *nft.Table) bool { return l.behind[t] == 0 }
 // sweepable are the idle chains that are not worth keeping.
 func (l *Ledger) sweepable() []chainID {
 	var ids []chainID
+	kept := map[*nft.Table]int{}
 	for id, idle := range l.idle {
-		if idle.differs || l.behind[id.table] <= smallTable {
+		if !idle.differs && l.behind[id.table] > smallTable && kept[id.table] < maxIdle {
+			kept[id.table]++
+		} else {
 			ids = append(ids, id)
 		}
 	}

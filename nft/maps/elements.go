@@ -79,11 +79,9 @@ type writer struct {
 
 // grow makes room for a frontend's elements at once.
 func (w *writer) grow(fam *family, endpoints int) {
-	f := fam.table.Family
 	w.to = slices.Grow(w.to, 2+endpoints)
 	w.arena = strings.Builder{}
-	w.arena.Grow(fam.clusterIPs.KeyLen(f) + fam.services.KeyLen(f) +
-		endpoints*(fam.endpoints.KeyLen(f)+fam.endpoints.DataLen(f)))
+	w.arena.Grow(fam.frontendBytes + endpoints*fam.endpointBytes)
 }
 
 func (w *writer) put(fam *family, set *nft.Set, e nft.Element) {

@@ -25,6 +25,9 @@ type family struct {
 	noEndpoints *nft.Set
 	hairpin     *nft.Set
 	podCIDRs    *nft.Set
+	// frontendBytes and endpointBytes are the lengths of the keys and data that
+	// a frontend and each of its endpoints have in the maps.
+	frontendBytes, endpointBytes int
 }
 
 // NewLayout makes the layout for a valid configuration.
@@ -79,6 +82,8 @@ func newFamily(f nft.Family, c Config) family {
 		Sets: []*nft.Set{fam.clusterIPs, fam.podCIDRs, fam.hairpin, fam.noEndpoints, fam.services, fam.endpoints},
 	}
 	fam.table.Chains = fam.chains(c)
+	fam.frontendBytes = fam.clusterIPs.KeyLen(f) + fam.services.KeyLen(f)
+	fam.endpointBytes = fam.endpoints.KeyLen(f) + fam.endpoints.DataLen(f)
 	return fam
 }
 
@@ -178,12 +183,9 @@ func (l *Layout) Chain(t *nft.Table, name string) *nft.Chain {
 	return &nft.Chain{Name: name, Rules: rules}
 }
 
-// spareChains bounds the chains that are made before they are needed.
-const spareChains = 128
-
 // Chains are the names, by table, of the chains that Services with these
-// numbers of endpoints lead to, and of those that they lead to when they grow:
-// making a chain later costs the more the fuller the maps are.
+// numbers of endpoints lead to, and of those that one endpoint more or less
+// leads to: making a chain later costs the more the fuller the maps are.
 func (l *Layout) Chains(services iter.Seq[*proxy.Service]) map[*nft.Table][]string {
 	counts := map[*nft.Table]map[int]bool{}
 	for svc := range services {
@@ -195,14 +197,13 @@ func (l *Layout) Chains(services iter.Seq[*proxy.Service]) map[*nft.Table][]stri
 					counts[t] = map[int]bool{}
 				}
 				counts[t][n] = true
+				counts[t][n+1] = true
+				counts[t][max(n-1, 1)] = true
 			}
 		}
 	}
 	names := map[*nft.Table][]string{}
 	for t, used := range counts {
-		for n := 1; n <= min(2*slices.Max(slices.Collect(maps.Keys(used))), spareChains); n++ {
-			used[n] = true
-		}
 		for _, n := range slices.Sorted(maps.Keys(used)) {
 			names[t] = append(names[t], clusterChain(n))
 		}

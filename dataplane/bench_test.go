@@ -1,0 +1,115 @@
+package dataplane_test
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/kube-verdict/kube-verdict/dataplane"
+	"github.com/kube-verdict/kube-verdict/internal/testbed"
+	"github.com/kube-verdict/kube-verdict/nft/kernel"
+	"github.com/kube-verdict/kube-verdict/nft/maps"
+	"github.com/kube-verdict/kube-verdict/proxy"
+)
+
+func benchWriter(b *testing.B) (*dataplane.Writer, *testbed.Namespace, func()) {
+	b.Helper()
+	ns, err := testbed.NewNamespace()
+	if err != nil {
+		b.Fatal(err)
+	}
+	conn, err := kernel.Open(ns.Fd())
+	if err != nil {
+		b.Fatal(err)
+	}
+	w := dataplane.NewWriter(conn, maps.NewLayout(config))
+	if err := w.Adopt(); err != nil {
+		b.Fatal(err)
+	}
+	return w, ns, func() {
+		_ = conn.Close()
+		ns.Close()
+	}
+}
+
+func changesOf(services []proxy.Service) []dataplane.Change {
+	changes := make([]dataplane.Change, len(services))
+	for i, svc := range services {
+		changes[i] = dataplane.Change{Name: svc.Name, Service: svc}
+	}
+	return changes
+}
+
+func mustProgram(b *testing.B, w *dataplane.Writer, changes ...dataplane.Change) {
+	failures, err := w.Program(changes)
+	if err != nil || len(failures) > 0 {
+		b.Fatal(err, failures)
+	}
+}
+
+// BenchmarkColdLoad is the time from a model to a full kernel.
+func BenchmarkColdLoad(b *testing.B) {
+	for _, n := range []int{1000, 10_000} {
+		b.Run(fmt.Sprintf("%dx10", n), func(b *testing.B) {
+			changes := changesOf(cluster(n, 10))
+			b.ReportAllocs()
+			for range b.N {
+				b.StopTimer()
+				w, _, done := benchWriter(b)
+				b.StartTimer()
+				mustProgram(b, w, changes...)
+				b.StopTimer()
+				done()
+				b.StartTimer()
+			}
+		})
+	}
+}
+
+// BenchmarkChange is the time of one change, by what changes and by how much
+// else is programmed.
+func BenchmarkChange(b *testing.B) {
+	for _, n := range []int{100, 1000, 10_000} {
+		w, _, done := benchWriter(b)
+		mustProgram(b, w, changesOf(cluster(n, 10))...)
+		same := changesOf([]proxy.Service{many("svc-7", "10.96.0.7", 10)})[0]
+		for what, svc := range map[string]proxy.Service{
+			"replace": withEndpoint(many("svc-7", "10.96.0.7", 10), 4),
+			"resize":  many("svc-7", "10.96.0.7", 9),
+		} {
+			other := changesOf([]proxy.Service{svc})[0]
+			b.Run(fmt.Sprintf("%s/%dx10", what, n), func(b *testing.B) {
+				b.ReportAllocs()
+				for i := range b.N {
+					if i%2 == 0 {
+						mustProgram(b, w, other)
+					} else {
+						mustProgram(b, w, same)
+					}
+				}
+				mustProgram(b, w, same)
+			})
+		}
+		done()
+	}
+}
+
+// BenchmarkRestart is the time to take over an unchanged kernel.
+func BenchmarkRestart(b *testing.B) {
+	w, ns, done := benchWriter(b)
+	defer done()
+	changes := changesOf(cluster(10_000, 10))
+	mustProgram(b, w, changes...)
+	conn, err := kernel.Open(ns.Fd())
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer conn.Close()
+	b.ReportAllocs()
+	for b.Loop() {
+		w := dataplane.NewWriter(conn, maps.NewLayout(config))
+		if err := w.Adopt(); err != nil {
+			b.Fatal(err)
+		}
+		mustProgram(b, w, changes...)
+	}
+}
