@@ -174,7 +174,7 @@ func (a *applier) apply() error {
 	case input.wrong:
 		return errWrong
 	case a.wrong > 0:
-		return fmt.Errorf("%d Services were refused by the kernel (see above); what they had before stays", a.wrong)
+		return fmt.Errorf("the kernel refused %s (see above); what was there before stays", count(a.wrong, "Service"))
 	}
 	return nil
 }
@@ -190,22 +190,30 @@ func (a *applier) summary(input *input, before kernel.Stats, took time.Duration)
 	}
 	change := "nothing to change"
 	if n := after.Transactions - before.Transactions; n > 0 {
-		change = fmt.Sprintf("%d elements added, %d deleted, in %d transactions", after.Added-before.Added, after.Deleted-before.Deleted, n)
+		change = fmt.Sprintf("%s added, %d deleted, in %s",
+			count(int(after.Added-before.Added), "element"), after.Deleted-before.Deleted, count(int(n), "transaction"))
 	}
-	fmt.Fprintf(a.out, "%d Services, %d frontends, %d endpoints: %s (%s)\n",
-		len(input.services), frontends, endpoints, change, took.Round(100*time.Microsecond))
+	fmt.Fprintf(a.out, "%s, %s, %s: %s (%s)\n",
+		count(len(input.services), "Service"), count(frontends, "frontend"), count(endpoints, "endpoint"),
+		change, took.Round(100*time.Microsecond))
+}
+
+// count is a number of things in words.
+func count(n int, thing string) string {
+	if n != 1 {
+		thing += "s"
+	}
+	return fmt.Sprintf("%d %s", n, thing)
 }
 
 // watch applies the files now and whenever they change.
 func (a *applier) watch(ctx context.Context) error {
 	a.start()
-	again := func() {
+	return manifests.Watch(ctx, a.files, func() {
 		if err := a.apply(); err != nil {
 			fmt.Fprintf(a.errs, "error: %v\n", err)
 		}
-	}
-	again()
-	return manifests.Watch(ctx, a.files, again)
+	})
 }
 
 // Conflicts prints the frontends that a Service does not get.

@@ -15,9 +15,10 @@ import (
 // writes one of several files is not done yet.
 const settle = 50 * time.Millisecond
 
-// Watch calls changed whenever the files change, until the context ends. A
-// burst of changes is one. Files that are replaced by others of their name
-// (editors, ConfigMap volumes) are followed, as are new files in directories.
+// Watch calls changed once, and again whenever the files change, until the
+// context ends. A burst of changes is one. Files that are replaced by others of
+// their name (editors, ConfigMap volumes) are followed, as are new files in
+// directories.
 func Watch(ctx context.Context, paths []string, changed func()) error {
 	watcher, err := fsnotify.NewWatcher()
 	if err != nil {
@@ -38,6 +39,7 @@ func Watch(ctx context.Context, paths []string, changed func()) error {
 			return fmt.Errorf("watch %s: %w", dir, err)
 		}
 	}
+	changed() // only now, so that no change is missed between the two
 	var still <-chan time.Time
 	for {
 		select {
