@@ -1,0 +1,157 @@
+package charts_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	eventsv1 "k8s.io/api/events/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/tools/clientcmd"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/kube-verdict/kube-verdict/cli"
+	"github.com/kube-verdict/kube-verdict/internal/testbed"
+)
+
+// TestMain makes the test a kube-verdict when it is called so.
+func TestMain(m *testing.M) {
+	if filepath.Base(os.Args[0]) == "kube-verdict" {
+		os.Exit(cli.Main(os.Args[1:]))
+	}
+	os.Exit(m.Run())
+}
+
+// An API server takes all objects. With the rights, arguments and ports that they
+// give it, the agent becomes ready and tells what is wrong with a Service.
+func TestAgentHasWhatItNeeds(t *testing.T) {
+	node := testbed.NewTestNode(t, netip.MustParseAddr("10.240.0.11"))
+	host, err := node.AddClient("control-plane", netip.MustParseAddr("198.18.0.10"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	plane := testbed.NewTestControlPlane(t, testbed.ControlPlaneOptions{Host: host})
+	i := bases(t)
+	i.account.Namespace, i.agents.Namespace = "kube-system", "kube-system"
+	meta := metav1.ObjectMeta{Namespace: "default", Name: "web"}
+	web := &corev1.Service{ObjectMeta: meta, Spec: corev1.ServiceSpec{Ports: []corev1.ServicePort{{Port: 80}}}}
+	meta.Labels = map[string]string{discoveryv1.LabelServiceName: web.Name}
+	multicast := &discoveryv1.EndpointSlice{
+		ObjectMeta: meta, AddressType: discoveryv1.AddressTypeIPv4,
+		Endpoints: []discoveryv1.Endpoint{{Addresses: []string{"239.1.1.1"}}},
+	}
+	api := client.WithFieldValidation(plane.Client, metav1.FieldValidationStrict)
+	for _, object := range append(i.objects(), web, multicast) {
+		if err := api.Create(t.Context(), object); err != nil {
+			t.Fatal(err)
+		}
+	}
+
+	args := append(i.container().Args, "--kubeconfig", as(t, plane, "system:serviceaccount:kube-system:kube-verdict"))
+	agent, err := node.Start(program(t), args...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = agent.Stop() })
+	wait := func(what string, check func() error) {
+		t.Helper()
+		if err := testbed.Wait(time.Minute, what, check); err != nil {
+			t.Fatalf("%v; the agent said:\n%s", err, agent.Output())
+		}
+	}
+	for _, probe := range []*corev1.Probe{i.container().ReadinessProbe, i.container().LivenessProbe} {
+		wait(probe.HTTPGet.Path, func() error {
+			return get(node, fmt.Sprintf("10.240.0.11:%d", port(i, probe.HTTPGet.Port.String())), probe.HTTPGet.Path)
+		})
+	}
+	wait("the metrics", func() error {
+		return get(node, fmt.Sprintf("127.0.0.1:%d", port(i, "metrics")), "/metrics")
+	})
+	wait("an Event", func() error {
+		events := &eventsv1.EventList{}
+		if err := plane.Client.List(t.Context(), events, client.InNamespace("default")); err != nil {
+			return err
+		}
+		for _, e := range events.Items {
+			if e.Regarding.Name == web.Name && strings.Contains(e.Note, "239.1.1.1") {
+				return nil
+			}
+		}
+		return errors.New("there is none about 239.1.1.1")
+	})
+	if strings.Contains(agent.Output(), "forbidden") {
+		t.Errorf("the agent lacks a right:\n%s", agent.Output())
+	}
+}
+
+// as is a kubeconfig for another user.
+func as(t *testing.T, plane *testbed.ControlPlane, user string) string {
+	t.Helper()
+	config, err := clientcmd.LoadFromFile(plane.Kubeconfig())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, info := range config.AuthInfos {
+		info.Impersonate = user
+	}
+	path := filepath.Join(t.TempDir(), "kubeconfig")
+	if err := clientcmd.WriteToFile(*config, path); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// program is the test under the name that makes it a kube-verdict.
+func program(t *testing.T) string {
+	t.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(t.TempDir(), "kube-verdict")
+	if err := os.Symlink(self, path); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// port is the number of one of the container's ports.
+func port(i *installation, name string) int32 {
+	for _, p := range i.container().Ports {
+		if p.Name == name {
+			return p.ContainerPort
+		}
+	}
+	return 0
+}
+
+// get asks over HTTP, as the kubelet and others on the node do.
+func get(node *testbed.Node, address, path string) error {
+	transport := &http.Transport{DisableKeepAlives: true}
+	transport.DialContext = func(ctx context.Context, network, address string) (conn net.Conn, err error) {
+		err = node.Do(func() error {
+			conn, err = (&net.Dialer{}).DialContext(ctx, network, address)
+			return err
+		})
+		return conn, err
+	}
+	answer, err := (&http.Client{Transport: transport, Timeout: 10 * time.Second}).Get("http://" + address + path)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = answer.Body.Close() }()
+	if answer.StatusCode != http.StatusOK {
+		return errors.New(answer.Status)
+	}
+	return nil
+}
