@@ -39,9 +39,8 @@ demo: build ## show it working, in network namespaces (root)
 	@hack/deps.sh demo
 	go run ./hack/demo
 
-bench: build ## measure it against kube-proxy, in network namespaces (root)
-	@hack/deps.sh test
-	@hack/tools.sh
+bench: ## measure it against kube-proxy's ruleset, in network namespaces (root)
+	@hack/deps.sh demo
 	go run ./hack/bench
 
 image: ## build a container image with docker

@@ -15,9 +15,9 @@ fail() {
 # One need per line: the package, a file or command it brings, and what it is for.
 demo="
 nftables   nft        to show and check the kernel's tables
-iproute2   ip         to show links and routes
 "
 all="$demo
+iproute2   ip         to show links and routes
 gcc        gcc        for the race detector
 libc6-dev  /usr/include/stdlib.h  for the race detector
 conntrack  conntrack  for kube-proxy, which the tests compare with
