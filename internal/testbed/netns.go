@@ -31,6 +31,7 @@ var quiet = map[string]string{
 	"net.ipv4.icmp_ratemask":              "0",
 	"net.ipv4.icmp_ratelimit":             "0",
 	"net.ipv6.icmp.ratelimit":             "0",
+	"net.ipv6.icmp.ratemask":              "0",
 	"net.ipv6.conf.all.disable_ipv6":      "0",
 	"net.ipv6.conf.default.disable_ipv6":  "0",
 	"net.ipv6.conf.default.accept_dad":    "0",

@@ -120,6 +120,25 @@ func TestErrorsDiffer(t *testing.T) {
 	}
 }
 
+// However many are refused, each is told: the kernel's limits on ICMP errors
+// would turn some of them into timeouts.
+func TestNoErrorIsHeldBack(t *testing.T) {
+	_, a, b, _ := world(t)
+	for _, at := range b.Addrs {
+		err := a.Clients(1, func(c *Client) error {
+			for range 500 {
+				if _, err := c.Ask("udp", netip.AddrPortFrom(at, 1), limit); !errors.Is(err, ErrRefused) {
+					return err
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			t.Errorf("asking a closed port: %v, want %v", err, ErrRefused)
+		}
+	}
+}
+
 // A router that masquerades must find its own address, not a link's next hop, or
 // tests of masquerading would see what no real node does.
 func TestMasqueradeHasTheNodesAddress(t *testing.T) {
