@@ -3,10 +3,12 @@ package agent
 import (
 	"context"
 	"errors"
-	"fmt"
+	"math"
 	"net/http"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/go-logr/logr"
 	corev1 "k8s.io/api/core/v1"
@@ -15,8 +17,10 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/rest"
+	"k8s.io/utils/ptr"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/config"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 	ctrlmetrics "sigs.k8s.io/controller-runtime/pkg/metrics"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
@@ -24,6 +28,7 @@ import (
 	"github.com/kube-verdict/kube-verdict/controllers"
 	"github.com/kube-verdict/kube-verdict/dataplane"
 	"github.com/kube-verdict/kube-verdict/metrics"
+	"github.com/kube-verdict/kube-verdict/nft"
 	"github.com/kube-verdict/kube-verdict/nft/kernel"
 	"github.com/kube-verdict/kube-verdict/nft/maps"
 	"github.com/kube-verdict/kube-verdict/proxy"
@@ -56,13 +61,14 @@ func Run(ctx context.Context, api *rest.Config, c Config, log logr.Logger) error
 		return err
 	}
 
-	mgr, err := newManager(ctx, api, c, log)
+	mgr, err := newManager(tellReach(api, log), c, log)
 	if err != nil {
 		return err
 	}
 	m := metrics.New(ctrlmetrics.Registry)
-	reporter := newReporter(log, mgr.GetEventRecorder("kube-verdict"), m)
-	programmer := dataplane.NewProgrammer(dataplane.NewWriter(conn, maps.NewLayout(c.Layout)), log, reporter)
+	reporter := newReporter(log, mgr.GetEventRecorder("kube-verdict"), mgr.GetCache(), m)
+	counted := &counted{Conn: conn, metrics: m}
+	programmer := dataplane.NewProgrammer(dataplane.NewWriter(counted, maps.NewLayout(c.Layout)), log, reporter)
 	node := &node{config: c, log: log}
 	loaded := make(chan struct{})
 	services := &controllers.ServiceReconciler{
@@ -76,8 +82,13 @@ func Run(ctx context.Context, api *rest.Config, c Config, log logr.Logger) error
 		return err
 	}
 	var ready atomic.Bool
-	// Runnables start when the caches are synced.
 	err = mgr.Add(manager.RunnableFunc(func(ctx context.Context) error {
+		// What reads a cache waits until it is synced. The manager must know of no
+		// cache before it starts: it would wait itself, and not end when it is told
+		// to meanwhile.
+		if err := controllers.IndexFields(ctx, mgr.GetFieldIndexer()); err != nil {
+			return err
+		}
 		if err := node.load(ctx, mgr.GetCache()); err != nil {
 			return err
 		}
@@ -85,7 +96,12 @@ func Run(ctx context.Context, api *rest.Config, c Config, log logr.Logger) error
 			return err
 		}
 		close(loaded)
-		return programmer.Run(ctx, func() { ready.Store(true); log.Info("Services are programmed") })
+		return programmer.Run(ctx, func() {
+			ready.Store(true)
+			log.Info("Services are programmed")
+			// A start takes several times the memory of what follows.
+			go debug.FreeOSMemory()
+		})
 	}))
 	if err != nil {
 		return err
@@ -105,10 +121,16 @@ func Run(ctx context.Context, api *rest.Config, c Config, log logr.Logger) error
 	if len(c.Layout.PodCIDRs) == 0 {
 		log.Info("No --pod-cidrs: traffic to ClusterIPs is not masqueraded, so clients outside the cluster may get no answer")
 	}
-	return mgr.Start(ctx)
+	err = mgr.Start(ctx)
+	if ctx.Err() != nil {
+		// What was under way may fail for being given up.
+		log.Info("Ended as told to; what is programmed stays")
+		return nil
+	}
+	return err
 }
 
-func newManager(ctx context.Context, api *rest.Config, c Config, log logr.Logger) (ctrl.Manager, error) {
+func newManager(api *rest.Config, c Config, log logr.Logger) (ctrl.Manager, error) {
 	scheme := runtime.NewScheme()
 	for _, add := range []func(*runtime.Scheme) error{corev1.AddToScheme, discoveryv1.AddToScheme, eventsv1.AddToScheme} {
 		if err := add(scheme); err != nil {
@@ -119,16 +141,17 @@ func newManager(ctx context.Context, api *rest.Config, c Config, log logr.Logger
 	if err != nil {
 		return nil, err
 	}
-	mgr, err := ctrl.NewManager(api, ctrl.Options{
-		Scheme: scheme, Logger: log, Cache: cacheOptions,
+	return ctrl.NewManager(api, ctrl.Options{
+		Scheme: scheme, Logger: log, Cache: cacheOptions, MapperProvider: controllers.Kinds,
 		Metrics:                metricsserver.Options{BindAddress: c.MetricsAddress},
 		HealthProbeBindAddress: c.HealthAddress,
 		LeaderElection:         false, // every node programs its own kernel
+		// The API server may stay away for as long as it likes.
+		Controller: config.Controller{CacheSyncTimeout: math.MaxInt64},
+		// A client that waits before it tries again does not end before that.
+		// Nothing is lost by leaving it: a commit is whole or has not begun.
+		GracefulShutdownTimeout: ptr.To(5 * time.Second),
 	})
-	if err != nil {
-		return nil, fmt.Errorf("connect to the API server at %s: %w", api.Host, err)
-	}
-	return mgr, controllers.IndexFields(ctx, mgr.GetFieldIndexer())
 }
 
 // node is this node as it is known now.
@@ -156,16 +179,16 @@ func (n *node) load(ctx context.Context, cache client.Reader) error {
 	if err != nil {
 		return err
 	}
-	_, err = n.changed(object)
-	return err
+	n.changed(object)
+	return nil
 }
 
 // changed takes over a Node object and says whether Services depend on what is
 // new.
-func (n *node) changed(object *corev1.Node) (bool, error) {
+func (n *node) changed(object *corev1.Node) bool {
 	local, err := FindLocal(n.config.NodeName, object, n.config.NodePortAddresses)
 	if err != nil {
-		return false, err
+		n.log.Error(err, "Part of what is known of this node was left out")
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -174,5 +197,24 @@ func (n *node) changed(object *corev1.Node) (bool, error) {
 	if matters {
 		n.log.Info("Node", "name", local.Name, "addresses", local.Addresses, "fromNodeObject", local.FromObject)
 	}
-	return matters, nil
+	return matters
+}
+
+// counted is the connection to the kernel, with metrics of what goes over it.
+type counted struct {
+	*kernel.Conn
+	metrics *metrics.Metrics
+	before  kernel.Stats
+}
+
+// Commit is the connection's, counted.
+func (c *counted) Commit(tx nft.Transaction) error {
+	err := c.Conn.Commit(tx)
+	now := c.Stats()
+	c.metrics.Transactions.Add(float64(now.Transactions - c.before.Transactions))
+	c.metrics.Messages.Add(float64(now.Messages - c.before.Messages))
+	c.metrics.Elements.WithLabelValues("add").Add(float64(now.Added - c.before.Added))
+	c.metrics.Elements.WithLabelValues("delete").Add(float64(now.Deleted - c.before.Deleted))
+	c.before = now
+	return err
 }

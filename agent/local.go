@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -31,9 +32,11 @@ type Local struct {
 }
 
 // FindLocal collects what is known of the node of that name. Its addresses
-// come from its Node object, or from the interfaces when there is none.
+// come from its Node object, or from the interfaces when there is none. An error
+// tells what was left out; the rest is good.
 func FindLocal(name string, object *corev1.Node, nodePortAddresses []string) (Local, error) {
 	l := Local{Node: proxy.Node{Name: name}}
+	var wrong []error
 	if object != nil {
 		l.FromObject = true
 		for _, a := range object.Status.Addresses {
@@ -42,7 +45,8 @@ func FindLocal(name string, object *corev1.Node, nodePortAddresses []string) (Lo
 			}
 			addr, err := netip.ParseAddr(a.Address)
 			if err != nil {
-				return l, fmt.Errorf("node %s: status.addresses: %s %q is not an IP address", name, a.Type, a.Address)
+				wrong = append(wrong, fmt.Errorf("node %s: status.addresses: %s %q is not an IP address", name, a.Type, a.Address))
+				continue
 			}
 			l.Addresses = append(l.Addresses, addr.Unmap())
 		}
@@ -50,14 +54,11 @@ func FindLocal(name string, object *corev1.Node, nodePortAddresses []string) (Lo
 	if len(l.Addresses) == 0 {
 		l.FromObject = false
 		own, err := interfaceAddresses()
-		if err != nil {
-			return l, err
-		}
-		l.Addresses = own
+		l.Addresses, wrong = own, append(wrong, err)
 	}
 	ports, err := nodePorts(l.Addresses, nodePortAddresses)
 	l.NodePorts = ports
-	return l, err
+	return l, errors.Join(append(wrong, err)...)
 }
 
 func interfaceAddresses() ([]netip.Addr, error) {

@@ -1,13 +1,16 @@
 package agent
 
 import (
-	"fmt"
+	"context"
+	"strings"
 	"sync"
 	"time"
 
 	"github.com/go-logr/logr"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/tools/events"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/kube-verdict/kube-verdict/metrics"
 	"github.com/kube-verdict/kube-verdict/proxy"
@@ -18,6 +21,8 @@ import (
 type reporter struct {
 	log      logr.Logger
 	recorder events.EventRecorder
+	// services finds the objects that Events are about.
+	services client.Reader
 	metrics  *metrics.Metrics
 
 	mu   sync.Mutex
@@ -30,8 +35,8 @@ type topic struct {
 	what string
 }
 
-func newReporter(log logr.Logger, recorder events.EventRecorder, m *metrics.Metrics) *reporter {
-	return &reporter{log: log, recorder: recorder, metrics: m, told: map[topic]string{}}
+func newReporter(log logr.Logger, recorder events.EventRecorder, services client.Reader, m *metrics.Metrics) *reporter {
+	return &reporter{log: log, recorder: recorder, services: services, metrics: m, told: map[topic]string{}}
 }
 
 // news says whether text is other than what was last told, and notes it.
@@ -51,45 +56,49 @@ func (r *reporter) news(name proxy.Name, what, text string) bool {
 }
 
 // Problems tells what is wrong with a Service.
-func (r *reporter) Problems(svc *corev1.Service, problems []proxy.Problem) {
-	name := proxy.Name{Namespace: svc.Namespace, Name: svc.Name}
-	text := ""
+func (r *reporter) Problems(name proxy.Name, problems []proxy.Problem) {
+	var all []string
+	reasons := map[string][]string{}
 	for _, p := range problems {
-		text += p.String() + "\n"
+		all = append(all, p.String())
+		reasons[p.Reason] = append(reasons[p.Reason], p.String())
 	}
-	if !r.news(name, "problems", text) {
+	if !r.news(name, "problems", strings.Join(all, "\n")) {
 		return
 	}
 	if len(problems) == 0 {
 		r.metrics.Problems.DeleteLabelValues(name.Namespace, name.Name)
+		r.log.Info("There are no more problems with a Service", "service", name)
 		return
 	}
 	r.metrics.Problems.WithLabelValues(name.Namespace, name.Name).Set(float64(len(problems)))
-	for _, p := range problems {
-		r.log.Info("Part of a Service was left out or corrected", "service", name, "problem", p.String())
-		r.event(name, p.Reason, p.String())
+	for _, text := range all {
+		r.log.Info("Part of a Service was left out or corrected", "service", name, "problem", text)
+	}
+	for reason, texts := range reasons {
+		r.event(name, nil, reason, texts)
 	}
 }
 
 // Conflicts tells which frontends a Service does not get.
 func (r *reporter) Conflicts(name proxy.Name, conflicts []proxy.Conflict) {
-	text := ""
+	var all []string
 	for _, c := range conflicts {
-		text += c.String() + "\n"
+		all = append(all, c.String())
 	}
-	if !r.news(name, "conflicts", text) {
+	if !r.news(name, "conflicts", strings.Join(all, "\n")) {
 		return
 	}
 	if len(conflicts) == 0 {
 		r.metrics.Conflicts.DeleteLabelValues(name.Namespace, name.Name)
-		r.log.Info("A Service has all of its frontends again", "service", name)
+		r.log.Info("A Service lacks no frontend any more", "service", name)
 		return
 	}
 	r.metrics.Conflicts.WithLabelValues(name.Namespace, name.Name).Set(float64(len(conflicts)))
-	for _, c := range conflicts {
-		r.log.Info("A Service does not get a frontend", "service", name, "conflict", c.String())
-		r.event(name, "FrontendConflict", c.String())
+	for _, text := range all {
+		r.log.Info("A Service does not get a frontend", "service", name, "conflict", text)
 	}
+	r.event(name, r.object(conflicts[0].Owner), "FrontendConflict", all)
 }
 
 // Refused tells that the kernel did not take a Service, or that it now has.
@@ -103,12 +112,12 @@ func (r *reporter) Refused(name proxy.Name, err error) {
 	}
 	if err == nil {
 		r.metrics.Refused.DeleteLabelValues(name.Namespace, name.Name)
-		r.log.Info("The kernel takes a Service again", "service", name)
+		r.log.Info("The kernel refuses a Service no more", "service", name)
 		return
 	}
 	r.metrics.Refused.WithLabelValues(name.Namespace, name.Name).Set(1)
 	r.log.Error(err, "The kernel refused a Service; what it had before stays", "service", name)
-	r.event(name, "KernelRefused", fmt.Sprintf("%v; what was programmed before stays", err))
+	r.event(name, nil, "KernelRefused", []string{text, "what was programmed before stays"})
 }
 
 // Programmed counts a round.
@@ -121,10 +130,25 @@ func (r *reporter) Programmed(changed int, took time.Duration) {
 // maxNote is the length of an Event's note, in bytes, that the API server takes.
 const maxNote = 1024
 
-func (r *reporter) event(name proxy.Name, reason, note string) {
+// event puts texts of one reason on a Service. They go together, because the
+// client takes Events that differ in nothing but the note for one and the same.
+func (r *reporter) event(name proxy.Name, related runtime.Object, reason string, texts []string) {
+	note := strings.Join(texts, "; ")
 	if len(note) > maxNote {
-		note = note[:maxNote-3] + "..."
+		note = strings.ToValidUTF8(note[:maxNote-3], "") + "..."
 	}
-	about := &corev1.ObjectReference{APIVersion: "v1", Kind: "Service", Namespace: name.Namespace, Name: name.Name}
-	r.recorder.Eventf(about, nil, corev1.EventTypeWarning, reason, "Program", "%s", note)
+	if about := r.object(name); about != nil {
+		r.recorder.Eventf(about, related, corev1.EventTypeWarning, reason, "Program", "%s", note)
+	}
+}
+
+// object is a Service's object, or nil when it has gone. Only with its UID is an
+// Event shown beside the Service.
+func (r *reporter) object(name proxy.Name) runtime.Object {
+	svc := &corev1.Service{}
+	err := r.services.Get(context.Background(), client.ObjectKey{Namespace: name.Namespace, Name: name.Name}, svc)
+	if err != nil {
+		return nil
+	}
+	return svc
 }

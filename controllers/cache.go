@@ -2,13 +2,16 @@ package controllers
 
 import (
 	"context"
+	"net/http"
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/selection"
+	"k8s.io/client-go/rest"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -48,6 +51,16 @@ func CacheOptions(node string) (cache.Options, error) {
 			},
 		},
 	}, nil
+}
+
+// Kinds is the REST mapping of what the caches read. If it were asked of the API
+// server, as it is by default, there would be no start while that is away.
+func Kinds(*rest.Config, *http.Client) (meta.RESTMapper, error) {
+	kinds := meta.NewDefaultRESTMapper(nil)
+	kinds.Add(corev1.SchemeGroupVersion.WithKind("Service"), meta.RESTScopeNamespace)
+	kinds.Add(discoveryv1.SchemeGroupVersion.WithKind("EndpointSlice"), meta.RESTScopeNamespace)
+	kinds.Add(corev1.SchemeGroupVersion.WithKind("Node"), meta.RESTScopeRoot)
+	return kinds, nil
 }
 
 // IndexFields prepares the look-up of a Service's EndpointSlices.
@@ -92,15 +105,15 @@ func slimMeta(m *metav1.ObjectMeta, keep ...string) {
 func slimService(svc *corev1.Service) {
 	slimMeta(&svc.ObjectMeta, proxy.LabelProxyName)
 	if !proxy.Handles(svc) {
-		svc.Spec, svc.Status = corev1.ServiceSpec{Type: svc.Spec.Type}, corev1.ServiceStatus{}
-		return
+		// What says that it is not ours.
+		svc.Spec = corev1.ServiceSpec{Type: svc.Spec.Type, ClusterIP: svc.Spec.ClusterIP}
 	}
 	svc.Spec.Selector = nil
-	svc.Status.Conditions = nil
+	svc.Status = corev1.ServiceStatus{}
 }
 
 func slimNode(node *corev1.Node) {
-	slimMeta(&node.ObjectMeta, corev1.LabelTopologyZone, corev1.LabelHostname)
+	slimMeta(&node.ObjectMeta)
+	node.Spec = corev1.NodeSpec{}
 	node.Status = corev1.NodeStatus{Addresses: node.Status.Addresses}
-	node.Spec = corev1.NodeSpec{PodCIDR: node.Spec.PodCIDR, PodCIDRs: node.Spec.PodCIDRs}
 }

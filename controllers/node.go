@@ -15,7 +15,7 @@ type NodeReconciler struct {
 	Cache client.Reader
 	// Changed is told of the Node as it is now, nil when there is none. It says
 	// whether the model of Services depends on what has changed.
-	Changed func(*corev1.Node) (matters bool, err error)
+	Changed func(*corev1.Node) (matters bool)
 	// Services are handed over again when it does.
 	Services *ServiceReconciler
 }
@@ -33,9 +33,8 @@ func (r *NodeReconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.
 	} else if err != nil {
 		return ctrl.Result{}, fmt.Errorf("node %s: %w", req.Name, err)
 	}
-	matters, err := r.Changed(node)
-	if err != nil || !matters {
-		return ctrl.Result{}, err
+	if !r.Changed(node) {
+		return ctrl.Result{}, nil
 	}
 	return ctrl.Result{}, r.Services.Load(ctx)
 }

@@ -3,10 +3,10 @@ package controllers
 import (
 	"context"
 	"fmt"
+	"sync"
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -32,11 +32,16 @@ type ServiceReconciler struct {
 	Sink  Sink
 	// Node is this node as it is known now.
 	Node func() proxy.Node
-	// Problems is told what is wrong with a Service, nothing when all is well.
-	Problems func(*corev1.Service, []proxy.Problem)
+	// Problems is told what is wrong with a Service, nothing when all is well or
+	// the Service is no longer ours.
+	Problems func(proxy.Name, []proxy.Problem)
 	// Loaded is closed once Load has handed all Services over; until then no
 	// single one is.
 	Loaded <-chan struct{}
+
+	// handing makes one step of reading a Service and handing it over, so that
+	// what is handed over last was read last: Load may run beside Reconcile.
+	handing sync.Mutex
 }
 
 // Reconcile hands over one Service as it is now.
@@ -46,16 +51,7 @@ func (r *ServiceReconciler) Reconcile(ctx context.Context, req ctrl.Request) (ct
 	case <-ctx.Done():
 		return ctrl.Result{}, ctx.Err()
 	}
-	var svc corev1.Service
-	err := r.Cache.Get(ctx, req.NamespacedName, &svc)
-	if apierrors.IsNotFound(err) {
-		r.Sink.Delete(proxy.Name{Namespace: req.Namespace, Name: req.Name})
-		return ctrl.Result{}, nil
-	}
-	if err != nil {
-		return ctrl.Result{}, fmt.Errorf("service %s: %w", req, err)
-	}
-	return ctrl.Result{}, r.hand(ctx, &svc)
+	return ctrl.Result{}, r.hand(ctx, req.NamespacedName)
 }
 
 // Load hands over all Services. The caches have to be synced.
@@ -65,30 +61,38 @@ func (r *ServiceReconciler) Load(ctx context.Context) error {
 		return fmt.Errorf("list Services: %w", err)
 	}
 	for i := range services.Items {
-		if err := r.hand(ctx, &services.Items[i]); err != nil {
+		if err := r.hand(ctx, client.ObjectKeyFromObject(&services.Items[i])); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (r *ServiceReconciler) hand(ctx context.Context, svc *corev1.Service) error {
-	if !proxy.Handles(svc) {
-		r.Problems(svc, nil)
-		r.Sink.Delete(proxy.Name{Namespace: svc.Namespace, Name: svc.Name})
+func (r *ServiceReconciler) hand(ctx context.Context, key types.NamespacedName) error {
+	r.handing.Lock()
+	defer r.handing.Unlock()
+	name := proxy.Name{Namespace: key.Namespace, Name: key.Name}
+	var svc corev1.Service
+	err := r.Cache.Get(ctx, key, &svc)
+	if client.IgnoreNotFound(err) != nil {
+		return fmt.Errorf("service %s: %w", key, err)
+	}
+	if err != nil || !proxy.Handles(&svc) {
+		r.Problems(name, nil)
+		r.Sink.Delete(name)
 		return nil
 	}
 	var list discoveryv1.EndpointSliceList
-	err := r.Cache.List(ctx, &list, client.InNamespace(svc.Namespace), client.MatchingFields{serviceIndex: svc.Name})
+	err = r.Cache.List(ctx, &list, client.InNamespace(key.Namespace), client.MatchingFields{serviceIndex: key.Name})
 	if err != nil {
-		return fmt.Errorf("service %s/%s: list its EndpointSlices: %w", svc.Namespace, svc.Name, err)
+		return fmt.Errorf("service %s: list its EndpointSlices: %w", key, err)
 	}
 	slices := make([]*discoveryv1.EndpointSlice, len(list.Items))
 	for i := range list.Items {
 		slices[i] = &list.Items[i]
 	}
-	model, problems := proxy.Build(svc, slices, r.Node())
-	r.Problems(svc, problems)
+	model, problems := proxy.Build(&svc, slices, r.Node())
+	r.Problems(name, problems)
 	r.Sink.Update(model)
 	return nil
 }

@@ -5,13 +5,11 @@ import (
 
 	discoveryv1 "k8s.io/api/discovery/v1"
 	"k8s.io/utils/ptr"
-
-	"github.com/kube-verdict/kube-verdict/proxy"
 )
 
 // slicer slims EndpointSlices. They are most of what the cache holds, and most
-// of an endpoint is the same as in thousands of others: the names of nodes and
-// zones, and the conditions. These are kept once.
+// of an endpoint is the same as in thousands of others: the name of its node, and
+// the conditions. These are kept once.
 type slicer struct {
 	mu      sync.Mutex
 	strings map[string]*string
@@ -22,14 +20,14 @@ func newSlicer() *slicer {
 	return &slicer{strings: map[string]*string{}, yes: ptr.To(true), no: ptr.To(false)}
 }
 
-// maxShared bounds the strings that are kept: far more than the nodes and zones
-// of a cluster.
+// maxShared bounds the strings that are kept: far more than the nodes of a
+// cluster.
 const maxShared = 1 << 16
 
 func (s *slicer) slim(slice *discoveryv1.EndpointSlice) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	slimMeta(&slice.ObjectMeta, discoveryv1.LabelServiceName, proxy.LabelProxyName)
+	slimMeta(&slice.ObjectMeta, discoveryv1.LabelServiceName)
 	for i := range slice.Endpoints {
 		e := &slice.Endpoints[i]
 		*e = discoveryv1.Endpoint{
@@ -40,8 +38,6 @@ func (s *slicer) slim(slice *discoveryv1.EndpointSlice) {
 				Terminating: s.bool(e.Conditions.Terminating),
 			},
 			NodeName: s.string(e.NodeName),
-			Zone:     s.string(e.Zone),
-			Hints:    e.Hints,
 		}
 	}
 }

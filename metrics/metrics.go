@@ -15,6 +15,10 @@ type Metrics struct {
 	Services prometheus.Counter
 	// Duration is how long the rounds of programming took.
 	Duration prometheus.Histogram
+	// Transactions, Messages and Elements count what was committed: netlink
+	// messages, and elements of sets and maps by operation, add or delete.
+	Transactions, Messages prometheus.Counter
+	Elements               *prometheus.CounterVec
 }
 
 // New makes the metrics and registers them.
@@ -42,7 +46,19 @@ func New(registry prometheus.Registerer) *Metrics {
 			Help:    "Time from taking a batch of changes to its last commit.",
 			Buckets: prometheus.ExponentialBuckets(0.00005, 2, 18),
 		}),
+		Transactions: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "kube_verdict_transactions_total",
+			Help: "Transactions that nf_tables has committed.",
+		}),
+		Messages: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "kube_verdict_netlink_messages_total",
+			Help: "Netlink messages in these transactions. A message holds up to some thousand elements of one set.",
+		}),
+		Elements: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "kube_verdict_elements_total",
+			Help: "Elements of sets and maps that were added or deleted. One that is replaced counts as both.",
+		}, []string{"operation"}),
 	}
-	registry.MustRegister(m.Conflicts, m.Problems, m.Refused, m.Services, m.Duration)
+	registry.MustRegister(m.Conflicts, m.Problems, m.Refused, m.Services, m.Duration, m.Transactions, m.Messages, m.Elements)
 	return m
 }
