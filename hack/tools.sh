@@ -1,6 +1,6 @@
 #!/bin/bash
-# Builds the real Kubernetes programs that the tests, the demo and the benchmark
-# run: etcd, kube-apiserver, kube-controller-manager, kubectl and kube-proxy.
+# Builds the real Kubernetes programs that the tests run: etcd, kube-apiserver,
+# kube-controller-manager, kubectl and kube-proxy.
 #
 #   hack/tools.sh [name...]     default: all five
 #

@@ -1,0 +1,137 @@
+package e2e
+
+import (
+	"bytes"
+	"errors"
+	"os/exec"
+	"runtime"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// A start without the right to program the kernel says so, and ends.
+func TestNoNetAdmin(t *testing.T) {
+	w := newWorld(t)
+	cmd := exec.Command(program, "run", "--kubeconfig", w.api.Kubeconfig())
+	var out bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &out
+	ended := make(chan error, 1)
+	go func() {
+		// A right that a thread gives up is gone for good; the thread goes with
+		// the goroutine.
+		runtime.LockOSThread()
+		ended <- errors.Join(
+			unix.Setns(w.node.Fd(), unix.CLONE_NEWNET),
+			unix.Prctl(unix.PR_CAPBSET_DROP, unix.CAP_NET_ADMIN, 0, 0, 0),
+			cmd.Run())
+	}()
+	err := <-ended
+	var exit *exec.ExitError
+	if !errors.As(err, &exit) || exit.ExitCode() != 1 {
+		t.Errorf("it ended with %v, want exit status 1", err)
+	}
+	if text := out.String(); !strings.Contains(text, "error: ") || !strings.Contains(text, "CAP_NET_ADMIN") {
+		t.Errorf("it said %q, and nothing about CAP_NET_ADMIN", text)
+	}
+}
+
+// What the agent listens on may be taken: by another one, most likely.
+func TestAddressInUse(t *testing.T) {
+	w := newWorld(t)
+	first := w.startReady()
+	for _, tc := range []struct{ flag, says string }{
+		{"--metrics-bind-address=0", "listen tcp :10356: bind: address already in use"},
+		{"--health-probe-bind-address=0", "listen tcp 127.0.0.1:10349: bind: address already in use"},
+	} {
+		second := w.start(tc.flag)
+		var exit *exec.ExitError
+		if err := second.Wait(limit); !errors.As(err, &exit) || exit.ExitCode() != 1 {
+			t.Errorf("it ended with %v, want exit status 1", err)
+		}
+		if err := second.said(tc.says); err != nil {
+			t.Errorf("%v: %q", err, tc.says)
+		}
+	}
+	first.terminate()
+}
+
+// An API server that can't be reached at the start takes nothing from the kernel;
+// the agent says what is wrong and goes on when it is there.
+func TestStartWithoutAPIServer(t *testing.T) {
+	w := newWorld(t)
+	svc := w.service("web")
+	w.create(svc)
+	a := w.backend("a", 1)
+	before := w.start()
+	w.serviceLeadsTo(svc, a)
+	w.tidy()
+	before.terminate()
+	generation := w.generation()
+
+	w.way.cut()
+	agent := w.start()
+	w.eventually("the agent to say that it can't reach the API server", func() error {
+		return agent.said("The API server can't be reached")
+	})
+	w.serviceLeadsTo(svc, a)
+	if now := w.generation(); now != generation {
+		t.Errorf("without the API server, the generation went from %d to %d", generation, now)
+	}
+	b := w.backend("b", 2)
+	w.must(w.way.open())
+	w.serviceLeadsTo(svc, a, b)
+
+	agent.terminate()
+	w.way.cut()
+	agent = w.start()
+	w.eventually("the agent to say that it can't reach the API server", func() error {
+		return agent.said("The API server can't be reached")
+	})
+	agent.terminate()
+	w.serviceLeadsTo(svc, a, b)
+}
+
+// While the API server is away the rules stay; what has changed meanwhile shows
+// afterwards.
+func TestAPIServerGoesAway(t *testing.T) {
+	w := newWorld(t)
+	svc, gone := w.service("web"), w.service("gone")
+	w.create(svc)
+	w.create(gone)
+	a, b := w.backend("a", 1), w.backend("b", 2)
+	w.start()
+	w.serviceLeadsTo(svc, a, b)
+	w.serviceLeadsTo(gone, a, b)
+
+	w.way.cut()
+	w.must(w.api.SetReady(w.ctx, a.Pod, false))
+	w.must(w.api.Client.Delete(w.ctx, gone))
+	w.serviceLeadsTo(svc, a, b)
+	w.must(w.way.open())
+	w.serviceLeadsTo(svc, b)
+	w.leaves(gone)
+}
+
+// Whoever deletes the tables: with the next change, everything is there again.
+func TestDeletedTablesComeBack(t *testing.T) {
+	w := newWorld(t)
+	svc, other := w.service("web"), w.service("other")
+	w.create(svc)
+	w.create(other)
+	a, b := w.backend("a", 1), w.backend("b", 2)
+	w.start()
+	w.serviceLeadsTo(svc, a, b)
+	w.serviceLeadsTo(other, a, b)
+	for _, family := range []string{"ip", "ip6"} {
+		_, err := w.node.Run("nft", "delete", "table", family, "kube-verdict")
+		w.must(err)
+	}
+	for _, to := range frontends(other) {
+		w.leadsTo(to, unreachable)
+	}
+	w.must(w.api.SetReady(w.ctx, a.Pod, false))
+	w.serviceLeadsTo(svc, b)
+	w.serviceLeadsTo(other, b)
+}

@@ -1,0 +1,59 @@
+package e2e
+
+import (
+	"testing"
+
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+)
+
+// The Pods' state decides who is reached, from the Pod's status over the
+// controllers' EndpointSlices to a client's connection.
+func TestTrafficFollowsPods(t *testing.T) {
+	w := newWorld(t)
+	svc := w.service("web")
+	w.create(svc)
+	a, b, c := w.backend("a", 1), w.backend("b", 2), w.backend("c", 3)
+	w.start()
+	w.serviceLeadsTo(svc, a, b, c)
+
+	w.must(w.api.SetReady(w.ctx, b.Pod, false))
+	w.serviceLeadsTo(svc, a, c)
+	w.must(w.api.SetReady(w.ctx, b.Pod, true))
+	w.serviceLeadsTo(svc, a, b, c)
+
+	t.Log("a Pod that terminates gets no more connections while others are ready")
+	w.must(w.api.Terminate(w.ctx, a.Pod))
+	w.serviceLeadsTo(svc, b, c)
+	t.Log("and gets them again when no other is")
+	w.must(w.api.Remove(w.ctx, b.Pod))
+	w.must(w.api.SetReady(w.ctx, c.Pod, false))
+	w.serviceLeadsTo(svc, a)
+
+	t.Log("without any Pod, connections are refused")
+	w.must(w.api.Remove(w.ctx, a.Pod))
+	w.serviceLeadsTo(svc)
+	w.represent(a, "a-again")
+	w.serviceLeadsTo(svc, a)
+
+	t.Log("without the Service, the address is nobody's")
+	w.must(w.api.Client.Delete(w.ctx, svc))
+	for _, to := range frontends(svc) {
+		w.leadsTo(to, unreachable)
+	}
+}
+
+// The first Service that a cluster has leads pods to its API server.
+func TestPodsReachTheAPIServer(t *testing.T) {
+	w := newWorld(t)
+	w.startReady()
+	config := rest.CopyConfig(w.api.Config)
+	config.Host = "https://10.96.0.1"
+	config.Dial = dialFrom(w.client.Namespace)
+	clients, err := kubernetes.NewForConfig(config)
+	w.must(err)
+	w.eventually("the API server to answer at its ClusterIP", func() error {
+		_, err := clients.Discovery().ServerVersion()
+		return err
+	})
+}

@@ -1,0 +1,107 @@
+package e2e
+
+import (
+	"context"
+	"io"
+	"net"
+	"net/url"
+	"sync"
+
+	"github.com/kube-verdict/kube-verdict/internal/testbed"
+)
+
+// way is how a node reaches the API server: at the API server's own address, on
+// a host outside of the node, where all connections are passed on. Any number of
+// nodes have one to the same API server, and it can be cut.
+type way struct {
+	api     *testbed.ControlPlane
+	host    *testbed.Host
+	address string
+
+	mu       sync.Mutex
+	listener net.Listener // nil while it is cut
+	conns    map[net.Conn]bool
+}
+
+// newWay opens a way from a node to the API server.
+func newWay(api *testbed.ControlPlane, node *testbed.Node) (*way, error) {
+	at, err := url.Parse(api.Config.Host)
+	if err != nil {
+		return nil, err
+	}
+	host, err := node.AddClient("control-plane", addr(at.Hostname()))
+	if err != nil {
+		return nil, err
+	}
+	w := &way{api: api, host: host, address: at.Host, conns: map[net.Conn]bool{}}
+	return w, w.open()
+}
+
+// open lets connections through.
+func (w *way) open() error {
+	return w.host.Do(func() error {
+		listener, err := net.Listen("tcp", w.address)
+		if err != nil {
+			return err
+		}
+		w.mu.Lock()
+		w.listener = listener
+		w.mu.Unlock()
+		go w.accept(listener)
+		return nil
+	})
+}
+
+// cut ends all connections and refuses new ones.
+func (w *way) cut() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.listener != nil {
+		_ = w.listener.Close()
+	}
+	w.listener = nil
+	for c := range w.conns {
+		_ = c.Close()
+	}
+	clear(w.conns)
+}
+
+func (w *way) accept(listener net.Listener) {
+	for {
+		near, err := listener.Accept()
+		if err != nil {
+			return
+		}
+		go w.pass(near, listener)
+	}
+}
+
+func (w *way) pass(near net.Conn, through net.Listener) {
+	defer func() { _ = near.Close() }()
+	far, err := w.api.Config.Dial(context.Background(), "tcp", w.address)
+	if err != nil {
+		return
+	}
+	defer func() { _ = far.Close() }()
+	w.mu.Lock()
+	open := w.listener == through
+	if open {
+		w.conns[near], w.conns[far] = true, true
+	}
+	w.mu.Unlock()
+	if !open {
+		return
+	}
+	ended := make(chan struct{}, 2)
+	for _, pair := range [][2]net.Conn{{near, far}, {far, near}} {
+		go func() {
+			_, _ = io.Copy(pair[0], pair[1])
+			ended <- struct{}{}
+		}()
+	}
+	<-ended
+	w.mu.Lock()
+	delete(w.conns, near)
+	delete(w.conns, far)
+	w.mu.Unlock()
+}
