@@ -20,8 +20,8 @@ func (s Dispatch) Text(f Family) string {
 }
 
 // Program is the statement as the kernel's expressions.
-func (s Dispatch) Program(f Family) []expr.Any {
-	return append(load(f, s.Key), &expr.Lookup{SourceRegister: register(0), DestRegister: unix.NFT_REG_VERDICT, IsDestRegSet: true, SetName: s.Map})
+func (s Dispatch) Program(f Family) []Expression {
+	return append(load(f, s.Key), program(&expr.Lookup{SourceRegister: register(0), DestRegister: unix.NFT_REG_VERDICT, IsDestRegSet: true, SetName: s.Map})...)
 }
 
 // TranslateTo gives the connection the destination that a map of address and
@@ -37,11 +37,11 @@ func (s TranslateTo) Text(f Family) string {
 }
 
 // Program is the statement as the kernel's expressions.
-func (s TranslateTo) Program(f Family) []expr.Any {
+func (s TranslateTo) Program(f Family) []Expression {
 	addr, port := register(0), register(f.AddrLen()/4)
-	return append(load(f, s.Key),
+	return append(load(f, s.Key), program(
 		&expr.Lookup{SourceRegister: addr, DestRegister: addr, IsDestRegSet: true, SetName: s.Map},
-		&expr.NAT{Type: expr.NATTypeDestNAT, Family: uint32(f), RegAddrMin: addr, RegAddrMax: addr, RegProtoMin: port, RegProtoMax: port})
+		&expr.NAT{Type: expr.NATTypeDestNAT, Family: uint32(f), RegAddrMin: addr, RegAddrMax: addr, RegProtoMin: port, RegProtoMax: port})...)
 }
 
 // Masquerade gives the connection the address of the interface that it leaves
@@ -52,7 +52,7 @@ type Masquerade struct{}
 func (Masquerade) Text(Family) string { return "masquerade fully-random" }
 
 // Program is the statement as the kernel's expressions.
-func (Masquerade) Program(Family) []expr.Any { return []expr.Any{&expr.Masq{FullyRandom: true}} }
+func (Masquerade) Program(Family) []Expression { return program(&expr.Masq{FullyRandom: true}) }
 
 // Jump goes through another chain and comes back.
 type Jump struct{ Chain string }
@@ -61,8 +61,19 @@ type Jump struct{ Chain string }
 func (s Jump) Text(Family) string { return "jump " + s.Chain }
 
 // Program is the statement as the kernel's expressions.
-func (s Jump) Program(Family) []expr.Any {
-	return []expr.Any{&expr.Verdict{Kind: expr.VerdictJump, Chain: s.Chain}}
+func (s Jump) Program(Family) []Expression {
+	return program(&expr.Verdict{Kind: expr.VerdictJump, Chain: s.Chain})
+}
+
+// Goto goes on in another chain and does not come back.
+type Goto struct{ Chain string }
+
+// Text is the statement in nft's syntax.
+func (s Goto) Text(Family) string { return "goto " + s.Chain }
+
+// Program is the statement as the kernel's expressions.
+func (s Goto) Program(Family) []Expression {
+	return program(&expr.Verdict{Kind: expr.VerdictGoto, Chain: s.Chain})
 }
 
 // Drop ends the packet without a word.
@@ -72,8 +83,8 @@ type Drop struct{}
 func (Drop) Text(Family) string { return "drop" }
 
 // Program is the statement as the kernel's expressions.
-func (Drop) Program(Family) []expr.Any {
-	return []expr.Any{&expr.Verdict{Kind: expr.VerdictDrop}}
+func (Drop) Program(Family) []Expression {
+	return program(&expr.Verdict{Kind: expr.VerdictDrop})
 }
 
 // Reject ends the packet and tells its sender: ICMP port unreachable. It is
@@ -90,10 +101,10 @@ const (
 )
 
 // Program is the statement as the kernel's expressions.
-func (Reject) Program(f Family) []expr.Any {
+func (Reject) Program(f Family) []Expression {
 	code := uint8(icmpPortUnreachable)
 	if f == IPv6 {
 		code = icmpv6PortUnreachable
 	}
-	return []expr.Any{&expr.Reject{Type: unix.NFT_REJECT_ICMP_UNREACH, Code: code}}
+	return program(&expr.Reject{Type: unix.NFT_REJECT_ICMP_UNREACH, Code: code})
 }

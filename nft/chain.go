@@ -3,8 +3,6 @@ package nft
 import (
 	"fmt"
 	"strings"
-
-	"github.com/google/nftables/expr"
 )
 
 // Table is one of our tables with all that belongs to it, but for the
@@ -44,6 +42,22 @@ type Chain struct {
 	Name  string
 	Base  *Base
 	Rules []Rule
+}
+
+// Leads are the chains that the chain's rules jump or go to by name.
+func (c *Chain) Leads() []string {
+	var names []string
+	for _, r := range c.Rules {
+		for _, s := range r.Statements {
+			switch s := s.(type) {
+			case Jump:
+				names = append(names, s.Chain)
+			case Goto:
+				names = append(names, s.Chain)
+			}
+		}
+	}
+	return names
 }
 
 // Base is where in the kernel's packet path a base chain is called.
@@ -90,7 +104,7 @@ type Statement interface {
 	Text(Family) string
 	// Program is the statement as the kernel's expressions. It starts with no
 	// register set and leaves nothing in registers for the next one.
-	Program(Family) []expr.Any
+	Program(Family) []Expression
 }
 
 // Text is the rule in nft's syntax.
@@ -107,8 +121,8 @@ func (r Rule) Text(f Family) string {
 }
 
 // Program is the rule as the kernel's expressions.
-func (r Rule) Program(f Family) []expr.Any {
-	var program []expr.Any
+func (r Rule) Program(f Family) []Expression {
+	var program []Expression
 	for _, s := range r.Statements {
 		program = append(program, s.Program(f)...)
 	}

@@ -63,6 +63,18 @@ func slotType() datatype {
 	}}
 }
 
+// priorityType is a number that nft shows as the handle of a traffic class:
+// major:minor, in hexadecimal.
+func priorityType() datatype {
+	return datatype{id: nftables.TypeClassID.GetNFTMagic(), len: 4, order: orderHost, print: func(b string) string {
+		v := binary.NativeEndian.Uint32([]byte(b))
+		if v == 0 {
+			return "none"
+		}
+		return fmt.Sprintf("%x:%x", v>>16, v&0xffff)
+	}}
+}
+
 // padded is the room that a value of n bytes takes in a concatenation: whole
 // 32-bit registers.
 func padded(n int) int { return (n + 3) &^ 3 }
@@ -75,6 +87,9 @@ func KeyLen(f Family, fields []Field) int {
 	}
 	return n
 }
+
+// FieldLen is the length in bytes of a field by itself.
+func FieldLen(f Family, field Field) int { return field.spec(f).typ.len }
 
 // typeID is nft's number for the type of a concatenation: six bits a part.
 func typeID(f Family, fields []Field) uint32 {

@@ -30,10 +30,25 @@ type DestPort struct{}
 // Random is a random number in [0, Mod), made anew for each packet.
 type Random struct{ Mod uint32 }
 
+// Priority is the packet's queueing priority, which no queue has looked at yet
+// where we use it to hand a number from one rule to the next.
+type Priority struct{}
+
+// OriginalSource is the source address of the connection's first packet, before
+// any translation.
+type OriginalSource struct{}
+
+// OriginalDest is its destination address.
+type OriginalDest struct{}
+
+// OriginalDestPort is its destination port. nft 1.0.6 reads it only in a rule
+// that is about one transport protocol.
+type OriginalDestPort struct{}
+
 type fieldSpec struct {
 	text  string
 	typ   datatype
-	load  func(reg uint32) expr.Any
+	load  func(reg uint32) Expression
 	udata func() udata // what nft needs to print the field in a typeof
 }
 
@@ -63,8 +78,8 @@ func addrSpec(f Family, name string, offset4, offset6, nft4, nft6 uint32) fieldS
 	return fieldSpec{
 		text: f.String() + " " + name,
 		typ:  addrType(f),
-		load: func(reg uint32) expr.Any {
-			return &expr.Payload{DestRegister: reg, Base: expr.PayloadBaseNetworkHeader, Offset: offset, Len: uint32(f.AddrLen())}
+		load: func(reg uint32) Expression {
+			return library{&expr.Payload{DestRegister: reg, Base: expr.PayloadBaseNetworkHeader, Offset: offset, Len: uint32(f.AddrLen())}}
 		},
 		udata: func() udata { return exprUdata(nftExprPayload, header, number) },
 	}
@@ -74,7 +89,7 @@ func (L4Proto) spec(Family) fieldSpec {
 	return fieldSpec{
 		text:  "meta l4proto",
 		typ:   protoType(),
-		load:  func(reg uint32) expr.Any { return &expr.Meta{Key: expr.MetaKeyL4PROTO, Register: reg} },
+		load:  func(reg uint32) Expression { return library{&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: reg}} },
 		udata: func() udata { return exprUdata(nftExprMeta, uint32(expr.MetaKeyL4PROTO)) },
 	}
 }
@@ -83,10 +98,47 @@ func (DestPort) spec(Family) fieldSpec {
 	return fieldSpec{
 		text: "th dport",
 		typ:  portType(),
-		load: func(reg uint32) expr.Any {
-			return &expr.Payload{DestRegister: reg, Base: expr.PayloadBaseTransportHeader, Offset: 2, Len: 2}
+		load: func(reg uint32) Expression {
+			return library{&expr.Payload{DestRegister: reg, Base: expr.PayloadBaseTransportHeader, Offset: 2, Len: 2}}
 		},
 		udata: func() udata { return exprUdata(nftExprPayload, nftHeaderTransport, 2) },
+	}
+}
+
+func (Priority) spec(Family) fieldSpec {
+	return fieldSpec{
+		text:  "meta priority",
+		typ:   priorityType(),
+		load:  func(reg uint32) Expression { return library{&expr.Meta{Key: expr.MetaKeyPRIORITY, Register: reg}} },
+		udata: func() udata { return exprUdata(nftExprMeta, uint32(expr.MetaKeyPRIORITY)) },
+	}
+}
+
+func (OriginalSource) spec(f Family) fieldSpec {
+	return originalAddr(f, "saddr", unix.NFT_CT_SRC_IP, unix.NFT_CT_SRC_IP6)
+}
+
+func (OriginalDest) spec(f Family) fieldSpec {
+	return originalAddr(f, "daddr", unix.NFT_CT_DST_IP, unix.NFT_CT_DST_IP6)
+}
+
+func originalAddr(f Family, name string, key4, key6 uint32) fieldSpec {
+	key := key4
+	if f == IPv6 {
+		key = key6
+	}
+	return fieldSpec{
+		text: "ct original " + f.String() + " " + name,
+		typ:  addrType(f),
+		load: func(reg uint32) Expression { return conntrack{key, reg} },
+	}
+}
+
+func (OriginalDestPort) spec(Family) fieldSpec {
+	return fieldSpec{
+		text: "ct original proto-dst",
+		typ:  portType(),
+		load: func(reg uint32) Expression { return conntrack{unix.NFT_CT_PROTO_DST, reg} },
 	}
 }
 
@@ -94,8 +146,8 @@ func (r Random) spec(Family) fieldSpec {
 	return fieldSpec{
 		text: fmt.Sprintf("numgen random mod %d", r.Mod),
 		typ:  slotType(),
-		load: func(reg uint32) expr.Any {
-			return &expr.Numgen{Register: reg, Modulus: r.Mod, Type: unix.NFT_NG_RANDOM}
+		load: func(reg uint32) Expression {
+			return library{&expr.Numgen{Register: reg, Modulus: r.Mod, Type: unix.NFT_NG_RANDOM}}
 		},
 		udata: func() udata { return exprUdata(nftExprNumgen, unix.NFT_NG_RANDOM, r.Mod, 0) },
 	}
@@ -113,9 +165,11 @@ func register(n int) uint32 {
 
 // load is the code that puts the concatenation of fields into the registers
 // from the first on.
-func load(f Family, fields []Field) []expr.Any {
-	var program []expr.Any
-	n := 0
+func load(f Family, fields []Field) []Expression { return loadAt(f, 0, fields) }
+
+// loadAt is load from the n-th 32-bit register on.
+func loadAt(f Family, n int, fields []Field) []Expression {
+	var program []Expression
 	for _, field := range fields {
 		s := field.spec(f)
 		program = append(program, s.load(register(n)))

@@ -43,6 +43,9 @@ type HeldRule struct {
 // verdictType is the data type of a verdict map, NFT_DATA_VERDICT.
 const verdictType = unix.NFT_DATA_VERDICT
 
+// setConcat is NFT_SET_CONCAT, from Linux 5.6 on.
+const setConcat = 0x80
+
 // Flags are the set's flags as the kernel counts them.
 func (s *Set) Flags() uint32 {
 	var flags uint32
@@ -51,6 +54,12 @@ func (s *Set) Flags() uint32 {
 	}
 	if s.Interval {
 		flags |= unix.NFT_SET_INTERVAL
+		if !s.Paired() {
+			flags |= setConcat
+		}
+	}
+	if s.Dynamic {
+		flags |= unix.NFT_SET_EVAL | unix.NFT_SET_TIMEOUT
 	}
 	return flags
 }
@@ -99,17 +108,19 @@ func (r *Rule) matches(f Family, h HeldRule) bool {
 		return false
 	}
 	for i, e := range program {
-		sent, err := expr.Marshal(byte(f), e)
+		sent, err := e.Marshal(f)
 		if err != nil {
 			return false
 		}
 		var passing uint16
-		switch e.(type) {
+		switch l, _ := e.(library); l.Any.(type) {
 		case *expr.Counter:
 			// What it has counted is not part of the rule; its name is.
 			sent = sent[:padded(int(binary.NativeEndian.Uint16(sent)))]
 		case *expr.Lookup:
 			passing = unix.NFTA_LOOKUP_SET_ID
+		case *expr.Dynset:
+			passing = unix.NFTA_DYNSET_SET_ID
 		}
 		if !within(sent, held[i].value, passing) {
 			return false

@@ -1,45 +1,98 @@
 package nft
 
 import (
-	"math/big"
 	"net/netip"
+	"slices"
+	"strings"
 )
 
-// Range is the pair of elements that stands for prefix in an interval set. A
-// range that ends with the last address of all has no element past its end.
-func Range(prefix netip.Prefix) []Element {
-	first := prefix.Masked().Addr()
-	elements := []Element{{Key: string(first.AsSlice())}}
-	if end := past(prefix); end.IsValid() {
-		elements = append(elements, Element{Key: string(end.AsSlice()), End: true})
+// Bounds are the first and the last address of prefix, as keys.
+func Bounds(prefix netip.Prefix) (first, last string) {
+	start := prefix.Masked().Addr().AsSlice()
+	end := append([]byte(nil), start...)
+	for bit := prefix.Bits(); bit < len(end)*8; bit++ {
+		end[bit/8] |= 0x80 >> (bit % 8)
 	}
-	return elements
+	return string(start), string(end)
 }
 
-// past is the first address after prefix, or none.
-func past(prefix netip.Prefix) netip.Addr {
-	last := prefix.Masked().Addr().AsSlice()
-	for bit := prefix.Bits(); bit < len(last)*8; bit++ {
-		last[bit/8] |= 0x80 >> (bit % 8)
-	}
-	addr, _ := netip.AddrFromSlice(last)
-	return addr.Next()
+// Range is the element that stands for prefix in a set of ranges.
+func Range(prefix netip.Prefix) Element {
+	first, last := Bounds(prefix)
+	return Element{Key: first, KeyEnd: last}
 }
 
-// rangeText is a pair of elements as nft lists it: a prefix where it is one,
-// else first-last.
-func rangeText(start, end Element) string {
-	first, _ := netip.AddrFromSlice([]byte(start.Key))
-	stop, _ := netip.AddrFromSlice([]byte(end.Key))
-	size := new(big.Int).Sub(new(big.Int).SetBytes([]byte(end.Key)), new(big.Int).SetBytes([]byte(start.Key)))
-	if size.Sign() > 0 && size.TrailingZeroBits() == uint(size.BitLen()-1) {
-		prefix := netip.PrefixFrom(first, first.BitLen()-size.BitLen()+1)
-		if prefix.Masked() == prefix {
-			if prefix.IsSingleIP() {
-				return first.String()
-			}
-			return prefix.String()
+// rangeParts are the parts of an element's key as nft lists them: those that are
+// ranges as a prefix or first-last, the others as they are.
+func rangeParts(f Family, fields []Field, e Element) []string {
+	parts := keyParts(f, fields, e.Key)
+	if e.KeyEnd == "" {
+		return parts
+	}
+	for i, end := range keyParts(f, fields, e.KeyEnd) {
+		if parts[i] != end {
+			parts[i] = rangeText(parts[i], end)
 		}
 	}
-	return first.String() + "-" + stop.Prev().String()
+	return parts
+}
+
+// rangeText is a range of addresses as a prefix, if it is one.
+func rangeText(first, last string) string {
+	start, err := netip.ParseAddr(first)
+	if err == nil {
+		for bits := range start.BitLen() {
+			prefix := netip.PrefixFrom(start, bits)
+			if _, end := Bounds(prefix); prefix.Masked() == prefix && netip.MustParseAddr(last) == addrOf(end) {
+				return prefix.String()
+			}
+		}
+	}
+	return first + "-" + last
+}
+
+func addrOf(key string) netip.Addr {
+	addr, _ := netip.AddrFromSlice([]byte(key))
+	return addr
+}
+
+// Next is the key after a key of one field, empty if it is the last.
+func Next(key string) string {
+	next := []byte(key)
+	for i := len(next) - 1; i >= 0; i-- {
+		if next[i]++; next[i] != 0 {
+			return string(next)
+		}
+	}
+	return ""
+}
+
+// Pair gives ranges their ends: the keys past them, as the kernel has them. A
+// range without one ends with the last key of all. An end without a range, which
+// nft writes before the first one, is passed over.
+func Pair(ranges []Element, ends []string) {
+	slices.SortFunc(ranges, func(a, b Element) int { return strings.Compare(a.Key, b.Key) })
+	slices.Sort(ends)
+	for i := range ranges {
+		r := &ranges[i]
+		for len(ends) > 0 && ends[0] <= r.Key {
+			ends = ends[1:]
+		}
+		if len(ends) > 0 && (i+1 == len(ranges) || ends[0] <= ranges[i+1].Key) {
+			r.KeyEnd = previous(ends[0])
+		} else {
+			r.KeyEnd = strings.Repeat("\xff", len(r.Key))
+		}
+	}
+}
+
+// previous is the key before a key of one field.
+func previous(key string) string {
+	b := []byte(key)
+	for i := len(b) - 1; i >= 0; i-- {
+		if b[i]--; b[i] != 0xff {
+			break
+		}
+	}
+	return string(b)
 }

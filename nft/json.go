@@ -66,15 +66,9 @@ func documentSet(c Contents, s *Set) DocumentSet {
 		Key: fieldTexts(c.Family, s.Key), Data: fieldTexts(c.Family, s.Data),
 		Elements: []DocumentElement{},
 	}
-	if s.Interval {
-		for _, text := range s.texts(c.Family, c.Elements[s]) {
-			d.Elements = append(d.Elements, DocumentElement{Key: []string{text}})
-		}
-		return d
-	}
 	for _, e := range c.Elements[s] {
 		d.Elements = append(d.Elements, DocumentElement{
-			Key: keyParts(c.Family, s.Key, e.Key), Data: keyParts(c.Family, s.Data, e.Data), Goto: e.Goto, Comment: e.Comment,
+			Key: rangeParts(c.Family, s.Key, e), Data: keyParts(c.Family, s.Data, e.Data), Goto: e.Goto, Comment: e.Comment,
 		})
 	}
 	return d

@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/google/nftables/expr"
+	"golang.org/x/sys/unix"
 )
 
 // InSet goes on when the packet's Key is in the set; with Not, when it isn't.
@@ -12,6 +13,8 @@ type InSet struct {
 	Key []Field
 	Set string
 	Not bool
+	// Ranges says that the set's elements are ranges of several fields.
+	Ranges bool
 }
 
 // Text is the statement in nft's syntax.
@@ -24,8 +27,18 @@ func (s InSet) Text(f Family) string {
 }
 
 // Program is the statement as the kernel's expressions.
-func (s InSet) Program(f Family) []expr.Any {
-	return append(load(f, s.Key), &expr.Lookup{SourceRegister: register(0), SetName: s.Set, Invert: s.Not})
+func (s InSet) Program(f Family) []Expression {
+	var key []Expression
+	n := 0
+	for _, field := range s.Key {
+		key = append(key, loadAt(f, n, []Field{field})...)
+		if _, ok := field.(L4Proto); ok && s.Ranges {
+			// Of no effect on one byte, but nft has it in such a rule.
+			key = append(key, library{&expr.Byteorder{SourceRegister: register(n), DestRegister: register(n), Op: expr.ByteorderHton, Len: 1, Size: 2}})
+		}
+		n += KeyLen(f, []Field{field}) / 4
+	}
+	return append(key, program(&expr.Lookup{SourceRegister: register(0), SetName: s.Set, Invert: s.Not})...)
 }
 
 // NewConnection goes on for the first packet of a connection (ct state new).
@@ -35,7 +48,7 @@ type NewConnection struct{}
 func (NewConnection) Text(Family) string { return "ct state new" }
 
 // Program is the statement as the kernel's expressions.
-func (NewConnection) Program(Family) []expr.Any {
+func (NewConnection) Program(Family) []Expression {
 	return anyBit(&expr.Ct{Key: expr.CtKeySTATE, Register: register(0)}, expr.CtStateBitNEW)
 }
 
@@ -50,7 +63,7 @@ func (Translated) Text(Family) string { return "ct status dnat" }
 const statusDNAT = 1 << 5
 
 // Program is the statement as the kernel's expressions.
-func (Translated) Program(Family) []expr.Any {
+func (Translated) Program(Family) []Expression {
 	return anyBit(&expr.Ct{Key: expr.CtKeySTATUS, Register: register(0)}, statusDNAT)
 }
 
@@ -63,13 +76,13 @@ func (s Marked) Text(Family) string {
 }
 
 // Program is the statement as the kernel's expressions.
-func (s Marked) Program(Family) []expr.Any {
+func (s Marked) Program(Family) []Expression {
 	return anyBit(&expr.Meta{Key: expr.MetaKeyMARK, Register: register(0)}, s.Bits)
 }
 
 // anyBit loads a word and goes on when any of bits is set in it.
-func anyBit(load expr.Any, bits uint32) []expr.Any {
-	return []expr.Any{load, bitwise(bits, 0), &expr.Cmp{Op: expr.CmpOpNeq, Register: register(0), Data: word(0)}}
+func anyBit(load expr.Any, bits uint32) []Expression {
+	return program(load, bitwise(bits, 0), &expr.Cmp{Op: expr.CmpOpNeq, Register: register(0), Data: word(0)})
 }
 
 // bitwise makes the first register (r & mask) ^ xor.
@@ -78,6 +91,79 @@ func bitwise(mask, xor uint32) expr.Any {
 }
 
 func word(v uint32) []byte { return binary.NativeEndian.AppendUint32(nil, v) }
+
+// FromNode goes on for packets whose source is an address of this node.
+type FromNode struct{ Not bool }
+
+// Text is the statement in nft's syntax.
+func (s FromNode) Text(Family) string {
+	if s.Not {
+		return "fib saddr type != local"
+	}
+	return "fib saddr type local"
+}
+
+// Program is the statement as the kernel's expressions.
+func (s FromNode) Program(Family) []Expression {
+	return program(
+		&expr.Fib{Register: register(0), FlagSADDR: true, ResultADDRTYPE: true},
+		&expr.Cmp{Op: equal(!s.Not), Register: register(0), Data: word(unix.RTN_LOCAL)})
+}
+
+func equal(yes bool) expr.CmpOp {
+	if yes {
+		return expr.CmpOpEq
+	}
+	return expr.CmpOpNeq
+}
+
+// Transport goes on for one transport protocol, by its number in the IP header.
+type Transport struct{ Protocol uint8 }
+
+// Text is the statement in nft's syntax.
+func (s Transport) Text(Family) string {
+	return "meta l4proto " + printProto(string([]byte{s.Protocol}))
+}
+
+// Program is the statement as the kernel's expressions.
+func (s Transport) Program(Family) []Expression {
+	return program(
+		&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: register(0)},
+		&expr.Cmp{Op: expr.CmpOpEq, Register: register(0), Data: []byte{s.Protocol}})
+}
+
+// Incoming goes on for packets that came in by an interface of that name, or,
+// with Prefix, of a name that starts so. What the node itself sends came in by
+// none.
+type Incoming struct {
+	Name   string
+	Prefix bool
+	Not    bool
+}
+
+// Text is the statement in nft's syntax.
+func (s Incoming) Text(Family) string {
+	text, op := s.Name, ""
+	if s.Prefix {
+		text += "*"
+	}
+	if s.Not {
+		op = "!= "
+	}
+	return fmt.Sprintf("iifname %s%q", op, text)
+}
+
+// Program is the statement as the kernel's expressions.
+func (s Incoming) Program(Family) []Expression {
+	// Names are compared with all of their zeros, prefixes without any.
+	name := []byte(s.Name)
+	if !s.Prefix {
+		name = append(name, make([]byte, unix.IFNAMSIZ-len(name))...)
+	}
+	return program(
+		&expr.Meta{Key: expr.MetaKeyIIFNAME, Register: register(0)},
+		&expr.Cmp{Op: equal(!s.Not), Register: register(0), Data: name})
+}
 
 // Mark changes the packet's mark: it sets the bits, or flips them.
 type Mark struct {
@@ -95,16 +181,16 @@ func (s Mark) Text(Family) string {
 }
 
 // Program is the statement as the kernel's expressions.
-func (s Mark) Program(Family) []expr.Any {
+func (s Mark) Program(Family) []Expression {
 	keep := ^s.Bits
 	if s.Flip {
 		keep = ^uint32(0)
 	}
-	return []expr.Any{
+	return program(
 		&expr.Meta{Key: expr.MetaKeyMARK, Register: register(0)},
 		bitwise(keep, s.Bits),
 		&expr.Meta{Key: expr.MetaKeyMARK, Register: register(0), SourceRegister: true},
-	}
+	)
 }
 
 // Counter counts the packets and bytes that come by.
@@ -114,4 +200,4 @@ type Counter struct{}
 func (Counter) Text(Family) string { return "counter" }
 
 // Program is the statement as the kernel's expressions.
-func (Counter) Program(Family) []expr.Any { return []expr.Any{&expr.Counter{}} }
+func (Counter) Program(Family) []Expression { return program(&expr.Counter{}) }

@@ -47,13 +47,13 @@ func (c Contents) write(b *bufio.Writer) {
 			b.WriteByte('\n')
 		}
 		fmt.Fprintf(b, "\t%s %s {\n%s", s.Kind(), s.Name, s.schema(c.Family, "\t\t"))
-		for i, text := range s.texts(c.Family, c.Elements[s]) {
+		for i, e := range c.Elements[s] {
 			if i == 0 {
 				b.WriteString("\t\telements = { ")
 			} else {
 				b.WriteString(",\n\t\t\t     ")
 			}
-			b.WriteString(text)
+			b.WriteString(s.Text(c.Family, e))
 		}
 		if len(c.Elements[s]) > 0 {
 			b.WriteString(" }\n")
@@ -71,24 +71,4 @@ func (c Contents) write(b *bufio.Writer) {
 		b.WriteString("\t}\n")
 	}
 	b.WriteString("}\n")
-}
-
-// texts are the elements as nft lists them, the ends of a range as one.
-func (s *Set) texts(f Family, elements []Element) []string {
-	texts := make([]string, 0, len(elements))
-	for i := 0; i < len(elements); i++ {
-		if s.Interval {
-			end := Element{Key: strings.Repeat("\xff", s.KeyLen(f))}
-			if i+1 < len(elements) && elements[i+1].End {
-				end = elements[i+1]
-			}
-			texts = append(texts, rangeText(elements[i], end))
-			if end.End {
-				i++
-			}
-			continue
-		}
-		texts = append(texts, s.Text(f, elements[i]))
-	}
-	return texts
 }

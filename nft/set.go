@@ -16,10 +16,13 @@ type Set struct {
 	Data []Field
 	// Verdicts makes a verdict map. Data is empty then.
 	Verdicts bool
-	// Interval makes a set of ranges, whose elements come in pairs: the first
-	// of a range, and the first past its end, marked End.
+	// Interval makes a set of ranges, whose elements have a KeyEnd.
 	Interval bool
-	Comment  string
+	// Dynamic makes a map that rules write to. Its elements are no part of any
+	// ruleset. Size bounds it.
+	Dynamic bool
+	Size    uint32
+	Comment string
 
 	// Behind says that a packet comes to this set through a verdict of another
 	// one: its elements are written before that verdict and deleted only when
@@ -34,12 +37,13 @@ type Set struct {
 type Element struct {
 	// Key is the key's bytes as they lie in the kernel's registers.
 	Key string
+	// KeyEnd is the last key of a range. Each of several fields is a range by
+	// itself.
+	KeyEnd string
 	// Data is the data's bytes, likewise; empty except in a map of data.
 	Data string
 	// Goto is the chain that a verdict map's element leads to.
-	Goto string
-	// End marks the first key past a range.
-	End     bool
+	Goto    string
 	Comment string
 }
 
@@ -53,6 +57,10 @@ type Placed struct {
 // maxComment is the longest comment that nft reads back: 128 bytes with the
 // terminating zero.
 const maxComment = 127
+
+// Paired says that the kernel has a range as two elements: its first key, and
+// the first one past its end.
+func (s *Set) Paired() bool { return s.Interval && len(s.Key) == 1 }
 
 // MaxElementComment is the length in bytes that an element's comment may have.
 const MaxElementComment = maxComment
@@ -125,8 +133,14 @@ func (s *Set) schema(f Family, indent string) string {
 		b.WriteString(" : " + fieldsText(f, s.Data))
 	}
 	b.WriteByte('\n')
+	if s.Size > 0 {
+		fmt.Fprintf(&b, "%ssize %d\n", indent, s.Size)
+	}
 	if s.Interval {
 		b.WriteString(indent + "flags interval\n")
+	}
+	if s.Dynamic {
+		b.WriteString(indent + "flags dynamic,timeout\n")
 	}
 	if s.Comment != "" {
 		fmt.Fprintf(&b, "%scomment %q\n", indent, s.Comment)
@@ -136,7 +150,7 @@ func (s *Set) schema(f Family, indent string) string {
 
 // Text is the element as nft lists it.
 func (s *Set) Text(f Family, e Element) string {
-	text := printKey(f, s.Key, e.Key)
+	text := strings.Join(rangeParts(f, s.Key, e), " . ")
 	if e.Comment != "" {
 		text += fmt.Sprintf(" comment %q", e.Comment)
 	}

@@ -101,8 +101,7 @@ func (o *Op) Text() string {
 	return b.String()
 }
 
-// String is the transaction as a script for nft -f, one command a line. The
-// two ends of a range share a line.
+// String is the transaction as a script for nft -f, one command a line.
 func (tx Transaction) String() string {
 	var b strings.Builder
 	_ = tx.Write(&b)
@@ -111,18 +110,8 @@ func (tx Transaction) String() string {
 
 // Write writes the transaction as String prints it.
 func (tx Transaction) Write(w io.Writer) error {
-	for i := 0; i < len(tx); i++ {
-		op := &tx[i]
-		text := op.Text()
-		if op.IsElement() && op.Set.Interval {
-			pair := []Element{op.Element}
-			if i+1 < len(tx) && tx[i+1].Element.End {
-				i++
-				pair = append(pair, tx[i].Element)
-			}
-			text = fmt.Sprintf("%s element %s %s { %s }", op.Verb, op.Table.ID(), op.Set.Name, op.Set.texts(op.Table.Family, pair)[0])
-		}
-		if _, err := fmt.Fprintln(w, text); err != nil {
+	for i := range tx {
+		if _, err := fmt.Fprintln(w, tx[i].Text()); err != nil {
 			return err
 		}
 	}

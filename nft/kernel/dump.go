@@ -33,6 +33,9 @@ func (c *Conn) Generation() (uint32, error) {
 // setCount is NFTA_SET_COUNT, from Linux 6.16 on.
 const setCount = 20
 
+// setConcat is NFT_SET_CONCAT, from Linux 5.6 on.
+const setConcat = 0x80
+
 // Read reads one table with all that is in it, or gives nil when there is no
 // such table. What it gives is of one moment: when someone commits meanwhile,
 // it starts again.
@@ -76,8 +79,16 @@ func (c *Conn) read(id nft.ID) (*nft.Held, error) {
 		return nil, err
 	}
 	for name, set := range held.Sets {
-		if set.Elements, err = c.Elements(id, name); err != nil {
+		if set.Flags&unix.NFT_SET_EVAL != 0 {
+			continue // written by rules all the time
+		}
+		elements, ends, err := c.elements(id, name)
+		if err != nil {
 			return nil, err
+		}
+		set.Elements = elements
+		if set.Flags&(unix.NFT_SET_INTERVAL|setConcat) == unix.NFT_SET_INTERVAL {
+			nft.Pair(elements, ends)
 		}
 		if !whole(set) {
 			return nil, errInterrupted
@@ -187,11 +198,18 @@ func base(c *nft.HeldChain) *nft.Base {
 	return c.Base
 }
 
-// Elements reads all elements of a set or map, in no order but that the ends
-// of a range come together.
+// Elements reads all elements of a set or map, in no order.
 func (c *Conn) Elements(id nft.ID, set string) ([]nft.Element, error) {
-	var elements []nft.Element
-	err := c.dump(unix.NFT_MSG_GETSETELEM, id.Family, func(e *encoder) {
+	elements, ends, err := c.elements(id, set)
+	if len(ends) > 0 {
+		nft.Pair(elements, ends)
+	}
+	return elements, err
+}
+
+// elements reads elements, and by themselves the keys past the ends of ranges.
+func (c *Conn) elements(id nft.ID, set string) (elements []nft.Element, ends []string, err error) {
+	err = c.dump(unix.NFT_MSG_GETSETELEM, id.Family, func(e *encoder) {
 		e.string(unix.NFTA_SET_ELEM_LIST_TABLE, id.Name)
 		e.string(unix.NFTA_SET_ELEM_LIST_SET, set)
 	}, func(body []byte) {
@@ -200,12 +218,17 @@ func (c *Conn) Elements(id nft.ID, set string) ([]nft.Element, error) {
 		attrs(body, func(typ uint16, list []byte) {
 			if typ == unix.NFTA_SET_ELEM_LIST_ELEMENTS {
 				attrs(list, func(_ uint16, elem []byte) {
-					elements = append(elements, element(text, body, elem))
+					e := element(text, body, elem)
+					if isEnd(elem) {
+						ends = append(ends, e.Key)
+					} else {
+						elements = append(elements, e)
+					}
 				})
 			}
 		})
 	})
-	return elements, err
+	return elements, ends, err
 }
 
 // element reads an element; text is a copy of body, in which elem lies.
@@ -217,12 +240,16 @@ func element(text string, body, elem []byte) nft.Element {
 	}
 	attrs(elem, func(typ uint16, value []byte) {
 		switch typ {
-		case unix.NFTA_SET_ELEM_FLAGS:
-			e.End = beUint32(value)&unix.NFT_SET_ELEM_INTERVAL_END != 0
 		case unix.NFTA_SET_ELEM_KEY:
 			attrs(value, func(typ uint16, value []byte) {
 				if typ == unix.NFTA_DATA_VALUE {
 					e.Key = part(value)
+				}
+			})
+		case setElemKeyEnd:
+			attrs(value, func(typ uint16, value []byte) {
+				if typ == unix.NFTA_DATA_VALUE {
+					e.KeyEnd = part(value)
 				}
 			})
 		case unix.NFTA_SET_ELEM_DATA:

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -56,11 +57,15 @@ func sample(f nft.Family) (*nft.Table, map[*nft.Set][]nft.Element) {
 	pairs := &nft.Set{Name: "pairs", Key: []nft.Field{nft.SourceAddr{}, nft.DestAddr{}, nft.L4Proto{}, nft.DestPort{}}}
 	verdicts := &nft.Set{Name: "verdicts", Key: frontend, Verdicts: true}
 	data := &nft.Set{Name: "data", Key: slot(1 << 16), Data: []nft.Field{nft.DestAddr{}, nft.DestPort{}}, Behind: true}
+	sources := &nft.Set{Name: "sources", Key: append(frontend[:3:3], nft.SourceAddr{}), Interval: true}
+	ids := &nft.Set{Name: "ids", Key: frontend, Data: []nft.Field{nft.Priority{}}}
+	known := &nft.Set{Name: "known", Key: []nft.Field{nft.Priority{}, nft.DestAddr{}}}
+	remembered := &nft.Set{Name: "remembered", Key: []nft.Field{nft.SourceAddr{}, nft.Priority{}}, Data: data.Data, Dynamic: true, Size: 1000}
 	rule := func(comment string, statements ...nft.Statement) nft.Rule {
 		return nft.Rule{Statements: statements, Comment: comment}
 	}
 	t := &nft.Table{
-		Family: f, Name: "sample", Comment: "a sample", Sets: []*nft.Set{ips, ranges, pairs, verdicts, data},
+		Family: f, Name: "sample", Comment: "a sample", Sets: []*nft.Set{ips, ranges, pairs, verdicts, data, sources, ids, known, remembered},
 		Chains: []*nft.Chain{
 			{Name: "input", Base: &nft.Base{Type: "filter", Hook: nft.Input, Priority: -10}, Rules: []nft.Rule{
 				rule("", nft.NewConnection{}, nft.Jump{Chain: "refuse"})}},
@@ -71,6 +76,18 @@ func sample(f nft.Family) (*nft.Table, map[*nft.Set][]nft.Element) {
 				rule("", nft.Marked{Bits: 0x1000}, nft.Mark{Bits: 0x1000, Flip: true}, nft.Masquerade{}),
 				rule("", nft.Translated{}, nft.InSet{Key: pairs.Key, Set: "pairs"}, nft.Masquerade{})}},
 			{Name: "refuse", Rules: []nft.Rule{rule("", nft.InSet{Key: ips.Key, Set: "ips"}, nft.Reject{})}},
+			{Name: "source", Rules: []nft.Rule{
+				rule("", nft.FromNode{}, nft.Goto{Chain: "refuse"}),
+				rule("", nft.FromNode{Not: true}, nft.Incoming{Name: "cni0"}, nft.Drop{}),
+				rule("", nft.Incoming{Name: "cali", Prefix: true, Not: true}, nft.Drop{}),
+				rule("", nft.InSet{Key: sources.Key, Set: "sources", Not: true, Ranges: true}, nft.Drop{})}},
+			{Name: "sticky", Rules: []nft.Rule{
+				rule("", nft.SetPriority{Key: frontend, Map: "ids"}),
+				rule("", nft.Transport{Protocol: 132}, nft.TranslateTo{Key: remembered.Key, Map: "remembered"}),
+				rule("", nft.SetPriority{})}},
+			{Name: "learn", Rules: []nft.Rule{
+				rule("", nft.Transport{Protocol: 6}, nft.SetPriority{Key: []nft.Field{nft.OriginalDest{}, nft.L4Proto{}, nft.OriginalDestPort{}}, Map: "ids"}),
+				rule("", nft.InSet{Key: known.Key, Set: "known"}, nft.Drop{})}},
 			{Name: "two", Rules: []nft.Rule{
 				rule("", nft.TranslateTo{Key: slot(2), Map: "data"}),
 				rule("", nft.Counter{}, nft.Drop{})}},
@@ -82,10 +99,23 @@ func sample(f nft.Family) (*nft.Table, map[*nft.Set][]nft.Element) {
 		ips:      {{Key: ip, Comment: "an element's comment"}},
 		pairs:    {{Key: ip + key}},
 		verdicts: {{Key: key, Goto: "two", Comment: "ns/svc:dns"}},
+		ids:      {{Key: key, Data: number(0x12345678)}},
+		known:    {{Key: number(0x10002) + ip}},
 		data:     {{Key: key + number(0), Data: ip + "\x14\xe9\x00\x00"}, {Key: key + number(1), Data: ip + "\x14\xea\x00\x00"}},
 	}
-	for _, p := range prefixes {
-		elements[ranges] = append(elements[ranges], nft.Range(netip.MustParsePrefix(p))...)
+	for i, p := range prefixes {
+		elements[ranges] = append(elements[ranges], nft.Range(netip.MustParsePrefix(p)))
+		if i == 1 {
+			continue // more than two are listed in the order in which they came
+		}
+		first, last := nft.Bounds(netip.MustParsePrefix(p))
+		elements[sources] = append(elements[sources], nft.Element{Key: key + first, KeyEnd: key + last})
+	}
+	if f == nft.IPv4 {
+		// nft 1.0.6 lists the same for IPv6, but aborts when it loads it.
+		t.Chains[len(t.Chains)-1].Rules = append([]nft.Rule{rule("", nft.Remember{
+			Map: "remembered", Timeout: 25*time.Hour + 30*time.Second,
+			Key: []nft.Field{nft.OriginalSource{}, nft.Priority{}}, Data: data.Data})}, t.Chains[len(t.Chains)-1].Rules...)
 	}
 	return t, elements
 }

@@ -3,7 +3,6 @@ package kernel
 import (
 	"encoding/binary"
 
-	"github.com/google/nftables/expr"
 	"golang.org/x/sys/unix"
 
 	"github.com/kube-verdict/kube-verdict/nft"
@@ -51,9 +50,38 @@ func (b *batch) set(op *nft.Op) {
 		b.uint32(unix.NFTA_SET_DATA_TYPE, dataType)
 		b.uint32(unix.NFTA_SET_DATA_LEN, uint32(s.DataLen(f)))
 	}
+	if s.Size > 0 || s.Interval && !s.Paired() {
+		b.description(s, f)
+	}
 	b.setID++
 	b.uint32(unix.NFTA_SET_ID, b.setID)
 	b.bytes(unix.NFTA_SET_USERDATA, s.UserData(f))
+}
+
+// Attributes of NFTA_SET_DESC, from Linux 5.6 on.
+const (
+	setDescConcat = 2
+	setFieldLen   = 1
+	setElemKeyEnd = 10
+)
+
+// description tells the kernel a set's greatest size, and the fields of a set of
+// ranges.
+func (b *batch) description(s *nft.Set, f nft.Family) {
+	desc := b.nest(unix.NFTA_SET_DESC)
+	if s.Size > 0 {
+		b.uint32(unix.NFTA_SET_DESC_SIZE, s.Size)
+	}
+	if s.Interval {
+		concat := b.nest(setDescConcat)
+		for _, field := range s.Key {
+			elem := b.nest(unix.NFTA_LIST_ELEM)
+			b.uint32(setFieldLen, uint32(nft.FieldLen(f, field)))
+			b.closeNest(elem)
+		}
+		b.closeNest(concat)
+	}
+	b.closeNest(desc)
 }
 
 func (b *batch) chain(op *nft.Op) {
@@ -77,7 +105,7 @@ func (b *batch) rule(op *nft.Op) error {
 	b.string(unix.NFTA_RULE_CHAIN, op.Chain.Name)
 	list := b.nest(unix.NFTA_RULE_EXPRESSIONS)
 	for _, e := range op.Rule.Program(f) {
-		data, err := expr.Marshal(byte(f), e)
+		data, err := e.Marshal(f)
 		if err != nil {
 			return err
 		}
@@ -111,13 +139,12 @@ func (b *batch) elementList(i, at int) int {
 
 func (b *batch) element(op *nft.Op) {
 	e := &op.Element
+	paired := op.Set.Paired()
 	elem := b.nest(unix.NFTA_LIST_ELEM)
-	if e.End {
-		b.uint32(unix.NFTA_SET_ELEM_FLAGS, unix.NFT_SET_ELEM_INTERVAL_END)
+	b.key(unix.NFTA_SET_ELEM_KEY, e.Key)
+	if e.KeyEnd != "" && !paired {
+		b.key(setElemKeyEnd, e.KeyEnd)
 	}
-	key := b.nest(unix.NFTA_SET_ELEM_KEY)
-	b.raw(unix.NFTA_DATA_VALUE, e.Key)
-	b.closeNest(key)
 	if op.Verb == nft.Add {
 		switch {
 		case e.Goto != "":
@@ -139,6 +166,27 @@ func (b *batch) element(op *nft.Op) {
 		}
 	}
 	b.closeNest(elem)
+	if next := nft.Next(e.KeyEnd); paired && next != "" {
+		end := b.nest(unix.NFTA_LIST_ELEM)
+		b.uint32(unix.NFTA_SET_ELEM_FLAGS, unix.NFT_SET_ELEM_INTERVAL_END)
+		b.key(unix.NFTA_SET_ELEM_KEY, next)
+		b.closeNest(end)
+	}
+}
+
+func (b *batch) key(typ uint16, key string) {
+	nest := b.nest(typ)
+	b.raw(unix.NFTA_DATA_VALUE, key)
+	b.closeNest(nest)
+}
+
+// isEnd says that an element is the end of a range.
+func isEnd(elem []byte) bool {
+	end := false
+	attrs(elem, func(typ uint16, value []byte) {
+		end = end || typ == unix.NFTA_SET_ELEM_FLAGS && beUint32(value)&unix.NFT_SET_ELEM_INTERVAL_END != 0
+	})
+	return end
 }
 
 // elementAt is which element of a message lies at an offset in it.
@@ -151,6 +199,9 @@ func (b *batch) elementAt(s sent, offset int) int {
 		if typ == unix.NFTA_SET_ELEM_LIST_ELEMENTS {
 			i, pos := 0, at+unix.SizeofNlAttr
 			attrs(value, func(_ uint16, elem []byte) {
+				if isEnd(elem) {
+					i-- // of the range before
+				}
 				if pos <= offset {
 					found = i
 				}
