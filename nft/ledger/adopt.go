@@ -1,7 +1,8 @@
 package ledger
 
 import (
-	"strings"
+	"maps"
+	"slices"
 
 	"github.com/kube-verdict/kube-verdict/nft"
 )
@@ -68,10 +69,10 @@ func (a *Adoption) adoptTable(t *nft.Table, h *nft.Held) {
 			a.Transaction = append(a.Transaction, nft.Op{Verb: nft.Add, Table: t, Set: s})
 			continue
 		}
+		if s.Dynamic {
+			continue // written by rules
+		}
 		for _, e := range held.Elements {
-			if e.End && strings.Trim(e.Key, "\x00") == "" {
-				continue // nft -f writes the end of nothing before the first range
-			}
 			p := nft.Placed{Table: t, Set: s, Element: e}
 			a.stale[placeOf(&p)] = p
 		}
@@ -102,5 +103,25 @@ func (a *Adoption) adoptTable(t *nft.Table, h *nft.Held) {
 		}
 		ours := a.chain(t, name)
 		a.idle[chainID{t, name}] = idleChain{differs: ours == nil || !ours.SameRules(t.Family, held)}
+	}
+	a.holdNeeds(t)
+}
+
+// holdNeeds counts the chains that the rules of others lead to. A chain that
+// leads to one with other rules than ours is made anew with it.
+func (a *Adoption) holdNeeds(t *nft.Table) {
+	for id, idle := range maps.Clone(a.idle) {
+		if id.table != t || idle.differs {
+			continue
+		}
+		needs := a.needs(id)
+		if slices.ContainsFunc(needs, func(need chainID) bool { return a.idle[need].differs }) {
+			a.idle[id] = idleChain{differs: true}
+			continue
+		}
+		for _, need := range needs {
+			a.leads[need]++
+			delete(a.idle, need)
+		}
 	}
 }

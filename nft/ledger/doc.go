@@ -18,6 +18,13 @@
 // later transaction, after the caller has waited until no packet can still be
 // between the lookups.
 //
+// A new chain, or one with new rules, comes in a transaction of its own before
+// the one with the first verdict that leads to it. The kernel notes which
+// generation of the rules a packet runs through when it enters a hook's chain,
+// but looks elements up in the generation of that moment: a packet that is under
+// way when both are committed together finds the new verdict, and behind it the
+// chain as it was before, with no rules.
+//
 // # Adoption
 //
 // At start all that the kernel holds is stale. Planning the owners then claims

@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"cmp"
 	"slices"
 
 	"github.com/kube-verdict/kube-verdict/nft"
@@ -32,10 +33,9 @@ type Ledger struct {
 type place struct {
 	set *nft.Set
 	key string
-	end bool
 }
 
-func placeOf(p *nft.Placed) place { return place{p.Set, p.Key, p.End} }
+func placeOf(p *nft.Placed) place { return place{p.Set, p.Key} }
 
 type chainID struct {
 	table *nft.Table
@@ -71,9 +71,14 @@ func New(chain ChainMaker) *Ledger {
 // done it. A plan that fails is thrown away.
 type Plan struct {
 	Transaction nft.Transaction
+	// Chains is how many operations at the start of the transaction make chains.
+	// They have to be committed by themselves, before the rest, if the table is
+	// in use; tell Made.
+	Chains int
 
 	claimed    []place      // no longer stale
 	stale      []nft.Placed // stale from now on
+	made       []chainID    // there as the layout has them, once Chains are done
 	busyChains []chainID    // no longer idle, or no longer there
 	idleChains []chainID    // idle from now on
 	uses       map[place]int
@@ -92,6 +97,7 @@ func (l *Ledger) Plan(old, wanted []nft.Placed) *Plan {
 	l.leaveRest(p)
 	l.settleUses(p)
 	l.settleChains(p)
+	p.Chains = len(s.chains)
 	p.Transaction = s.transaction()
 	return p
 }
@@ -106,7 +112,10 @@ func (l *Ledger) enter(p *Plan, elements []nft.Placed) {
 			s.leads[chainID{e.Table, e.Goto}]++
 		}
 		if e.Set.Shared {
-			s.share(e, 1)
+			u := s.shared[placeOf(e)]
+			u.want = *e
+			u.change++
+			s.shared[placeOf(e)] = u
 			continue
 		}
 		if len(s.old) > 0 {
@@ -154,18 +163,19 @@ func (l *Ledger) leaveRest(p *Plan) {
 func (l *Ledger) settleUses(p *Plan) {
 	s := &l.scratch
 	var come, gone []nft.Placed
-	for at, shared := range s.shared {
-		if shared.change == 0 {
-			continue
-		}
+	for at, u := range s.shared {
 		before := l.uses[at]
-		after := before + shared.change
-		p.uses[at] = after
+		after := before + u.change
+		if u.change != 0 {
+			p.uses[at] = after
+		}
 		switch {
 		case before == 0 && after > 0:
-			come = append(come, shared.element)
+			come = append(come, u.want)
 		case before > 0 && after == 0:
-			gone = append(gone, shared.element)
+			gone = append(gone, u.old)
+		case u.want.Set != nil && u.old.Set != nil && u.want.Element != u.old.Element:
+			s.replace(&u.old, &u.want)
 		}
 	}
 	sorted(come)
@@ -178,26 +188,71 @@ func (l *Ledger) settleUses(p *Plan) {
 
 func (l *Ledger) settleChains(p *Plan) {
 	s := &l.scratch
+	var came []chainID
 	for id, change := range s.leads {
-		if change == 0 {
-			continue
+		if change > 0 && l.leads[id] == 0 && l.rulesWanted(id) {
+			came = append(came, id)
+		}
+	}
+	for _, id := range came {
+		for _, need := range l.needs(id) {
+			s.leads[need]++
+		}
+	}
+	var bring []chainID
+	for id, change := range s.leads {
+		if change == 0 || l.chain(id.table, id.name) == nil {
+			continue // a chain that is always there
 		}
 		before := l.leads[id]
 		after := before + change
 		p.leads[id] = after
 		switch {
 		case before == 0 && after > 0:
-			l.bringChain(p, id)
+			bring = append(bring, id)
 			p.busyChains = append(p.busyChains, id)
 		case before > 0 && after == 0:
 			p.idleChains = append(p.idleChains, id)
 		}
 	}
+	slices.SortFunc(bring, func(a, b chainID) int {
+		return cmp.Or(cmp.Compare(a.table.Family, b.table.Family), cmp.Compare(len(a.name), len(b.name)), cmp.Compare(a.name, b.name))
+	})
+	// A chain comes before those whose rules lead to it.
+	for _, first := range []bool{true, false} {
+		for _, id := range bring {
+			if (len(l.needs(id)) == 0) == first && l.rulesWanted(id) {
+				l.bringChain(id)
+				p.made = append(p.made, id)
+			}
+		}
+	}
+}
+
+// needs are the chains that a chain's rules lead to, other than those that are
+// always there.
+func (l *Ledger) needs(id chainID) []chainID {
+	var needs []chainID
+	if chain := l.chain(id.table, id.name); chain != nil {
+		for _, name := range chain.Leads() {
+			if l.chain(id.table, name) != nil {
+				needs = append(needs, chainID{id.table, name})
+			}
+		}
+	}
+	return needs
+}
+
+// rulesWanted says that a chain is not there with the rules that the layout has
+// for its name.
+func (l *Ledger) rulesWanted(id chainID) bool {
+	idle, there := l.idle[id]
+	return l.leads[id] == 0 && (!there || idle.differs)
 }
 
 // bringChain plans that a chain is there with the rules that the layout has
 // for its name.
-func (l *Ledger) bringChain(p *Plan, id chainID) {
+func (l *Ledger) bringChain(id chainID) {
 	idle, there := l.idle[id]
 	switch chain := l.chain(id.table, id.name); {
 	case !there:
@@ -208,19 +263,46 @@ func (l *Ledger) bringChain(p *Plan, id chainID) {
 }
 
 // Ensure plans chains that verdicts will lead to: they cost least while their
-// maps are empty.
+// maps are empty. A chain comes after those that its rules lead to.
 func (l *Ledger) Ensure(t *nft.Table, names []string) *Plan {
 	l.scratch.reset()
-	p := &Plan{}
+	p := &Plan{leads: map[chainID]int{}}
 	for _, name := range names {
 		id := chainID{t, name}
-		if idle, there := l.idle[id]; l.leads[id] == 0 && (!there || idle.differs) {
-			l.bringChain(p, id)
-			p.idleChains = append(p.idleChains, id)
+		if !l.rulesWanted(id) || p.leads[id] > 0 {
+			continue
+		}
+		l.bringChain(id)
+		p.idleChains = append(p.idleChains, id)
+		for _, need := range l.needs(id) {
+			p.leads[need] = l.leadsIn(p, need) + 1
+			p.idleChains = slices.DeleteFunc(p.idleChains, func(idle chainID) bool { return idle == need })
+			p.busyChains = append(p.busyChains, need)
 		}
 	}
 	p.Transaction = l.scratch.transaction()
 	return p
+}
+
+// leadsIn is how many verdicts and rules lead to a chain when a plan is done.
+func (l *Ledger) leadsIn(p *Plan, id chainID) int {
+	if n, changed := p.leads[id]; changed {
+		return n
+	}
+	return l.leads[id]
+}
+
+// Made says that the kernel has done the part of the plan that makes chains.
+func (l *Ledger) Made(p *Plan) {
+	for _, id := range p.made {
+		for _, need := range l.needs(id) {
+			l.leads[need]++
+			delete(l.idle, need)
+		}
+		if l.leads[id] == 0 {
+			l.idle[id] = idleChain{}
+		}
+	}
 }
 
 // Done says that the kernel has done the plan.
@@ -268,6 +350,11 @@ func (l *Ledger) Stale() bool {
 	return len(l.stale) > 0 || len(l.sweepable()) > 0
 }
 
+// Wanted says that an element of a shared set has an owner.
+func (l *Ledger) Wanted(set *nft.Set, key string) bool {
+	return l.uses[place{set, key}] > 0
+}
+
 // Empty says that a table holds nothing behind verdicts.
 func (l *Ledger) Empty(t *nft.Table) bool { return l.behind[t] == 0 }
 
@@ -308,8 +395,24 @@ func (l *Ledger) Sweep() *Plan {
 			return p
 		}
 	}
-	for _, id := range l.sweepable() {
+	ids := l.sweepable()
+	p.leads = map[chainID]int{}
+	for _, id := range ids {
 		p.busyChains = append(p.busyChains, id)
+		if needs := l.needs(id); l.idle[id].differs || len(needs) > 0 {
+			// Without its rules it leads to no other that goes with it.
+			p.Transaction = append(p.Transaction, nft.Op{Verb: nft.Flush, Table: id.table, Chain: &nft.Chain{Name: id.name}})
+			if l.idle[id].differs {
+				continue
+			}
+			for _, need := range needs {
+				if p.leads[need] = l.leadsIn(p, need) - 1; p.leads[need] == 0 {
+					p.idleChains = append(p.idleChains, need)
+				}
+			}
+		}
+	}
+	for _, id := range ids {
 		p.Transaction = append(p.Transaction, nft.Op{Verb: nft.Delete, Table: id.table, Chain: &nft.Chain{Name: id.name}})
 	}
 	return p

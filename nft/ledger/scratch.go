@@ -20,8 +20,8 @@ type scratch struct {
 
 // use is how many more owners a shared element has.
 type use struct {
-	element nft.Placed
-	change  int
+	change    int
+	old, want nft.Placed // the latest of those that leave and of those that enter
 }
 
 func newScratch() scratch {
@@ -53,19 +53,14 @@ func (s *scratch) leave(elements []nft.Placed) {
 			s.leads[chainID{e.Table, e.Goto}]--
 		}
 		if e.Set.Shared {
-			s.share(e, -1)
+			u := s.shared[placeOf(e)]
+			u.old = *e
+			u.change--
+			s.shared[placeOf(e)] = u
 			continue
 		}
 		s.old[placeOf(e)] = *e
 	}
-}
-
-func (s *scratch) share(e *nft.Placed, change int) {
-	at := placeOf(e)
-	u := s.shared[at]
-	u.element = *e
-	u.change += change
-	s.shared[at] = u
 }
 
 // replace gives an element that is there other data: no lookup is without it.
