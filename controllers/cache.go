@@ -6,6 +6,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
@@ -49,6 +50,10 @@ func CacheOptions(node string) (cache.Options, error) {
 				Transform:             slim(slimNode),
 				UnsafeDisableDeepCopy: shared,
 			},
+			&networkingv1.ServiceCIDR{}: {
+				Transform:             slim(func(c *networkingv1.ServiceCIDR) { slimMeta(&c.ObjectMeta) }),
+				UnsafeDisableDeepCopy: shared,
+			},
 		},
 	}, nil
 }
@@ -60,6 +65,7 @@ func Kinds(*rest.Config, *http.Client) (meta.RESTMapper, error) {
 	kinds.Add(corev1.SchemeGroupVersion.WithKind("Service"), meta.RESTScopeNamespace)
 	kinds.Add(discoveryv1.SchemeGroupVersion.WithKind("EndpointSlice"), meta.RESTScopeNamespace)
 	kinds.Add(corev1.SchemeGroupVersion.WithKind("Node"), meta.RESTScopeRoot)
+	kinds.Add(networkingv1.SchemeGroupVersion.WithKind("ServiceCIDR"), meta.RESTScopeRoot)
 	return kinds, nil
 }
 
@@ -109,11 +115,17 @@ func slimService(svc *corev1.Service) {
 		svc.Spec = corev1.ServiceSpec{Type: svc.Spec.Type, ClusterIP: svc.Spec.ClusterIP}
 	}
 	svc.Spec.Selector = nil
-	svc.Status = corev1.ServiceStatus{}
+	var balancers []corev1.LoadBalancerIngress
+	for _, b := range svc.Status.LoadBalancer.Ingress {
+		if b.IP != "" && proxy.Handles(svc) {
+			balancers = append(balancers, corev1.LoadBalancerIngress{IP: b.IP, IPMode: b.IPMode})
+		}
+	}
+	svc.Status = corev1.ServiceStatus{LoadBalancer: corev1.LoadBalancerStatus{Ingress: balancers}}
 }
 
 func slimNode(node *corev1.Node) {
-	slimMeta(&node.ObjectMeta)
+	slimMeta(&node.ObjectMeta, corev1.LabelTopologyZone)
 	node.Spec = corev1.NodeSpec{}
 	node.Status = corev1.NodeStatus{Addresses: node.Status.Addresses}
 }

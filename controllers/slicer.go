@@ -38,6 +38,7 @@ func (s *slicer) slim(slice *discoveryv1.EndpointSlice) {
 				Terminating: s.bool(e.Conditions.Terminating),
 			},
 			NodeName: s.string(e.NodeName),
+			Hints:    e.Hints,
 		}
 	}
 }

@@ -46,6 +46,7 @@ func slimmed[T client.Object](t *testing.T, object T) T {
 // use a field that slimming drops: all fields are set in some of the objects.
 func TestSlimObjectsMakeTheSameModel(t *testing.T) {
 	node := theNode()
+	node.Zone, node.NodePorts = "text", node.Addresses // as in the hints of objects with all fields set
 	for _, svc := range services() {
 		small := slimmed(t, svc)
 		if got, want := proxy.Handles(small), proxy.Handles(svc); got != want {
@@ -83,6 +84,9 @@ func TestSlimObjectsAreSmall(t *testing.T) {
 		if proxy.Handles(svc) {
 			want.Spec = svc.Spec
 			want.Spec.Selector = nil
+			for _, b := range svc.Status.LoadBalancer.Ingress {
+				want.Status.LoadBalancer.Ingress = append(want.Status.LoadBalancer.Ingress, corev1.LoadBalancerIngress{IP: b.IP, IPMode: b.IPMode})
+			}
 		} else {
 			want.Spec = corev1.ServiceSpec{Type: svc.Spec.Type, ClusterIP: svc.Spec.ClusterIP}
 		}
@@ -99,7 +103,7 @@ func TestSlimObjectsAreSmall(t *testing.T) {
 			}
 			for _, e := range slice.Endpoints {
 				want.Endpoints = append(want.Endpoints, discoveryv1.Endpoint{
-					Addresses: e.Addresses[:min(1, len(e.Addresses))], Conditions: e.Conditions, NodeName: e.NodeName,
+					Addresses: e.Addresses[:min(1, len(e.Addresses))], Conditions: e.Conditions, NodeName: e.NodeName, Hints: e.Hints,
 				})
 			}
 			if !reflect.DeepEqual(small, want) {
@@ -148,7 +152,15 @@ func services() []*corev1.Service {
 		}
 	}
 	add("plain", nil)
-	add("load-balancer", func(s *corev1.Service) { s.Spec.Type = corev1.ServiceTypeLoadBalancer })
+	add("load-balancer", func(s *corev1.Service) {
+		s.Spec.Type, s.Spec.ExternalTrafficPolicy, s.Spec.HealthCheckNodePort = corev1.ServiceTypeLoadBalancer, corev1.ServiceExternalTrafficPolicyLocal, 30001
+		s.Spec.LoadBalancerSourceRanges, s.Spec.ExternalIPs = []string{"198.18.0.0/15"}, []string{"192.0.2.9"}
+		s.Spec.SessionAffinity = corev1.ServiceAffinityClientIP
+		s.Status.LoadBalancer.Ingress = []corev1.LoadBalancerIngress{{IP: "192.0.2.1"}, {IP: "192.0.2.2", IPMode: ptr.To(corev1.LoadBalancerIPModeProxy)}}
+	})
+	add("internal-local", func(s *corev1.Service) {
+		s.Spec.InternalTrafficPolicy = ptr.To(corev1.ServiceInternalTrafficPolicyLocal)
+	})
 	add("node-port", func(s *corev1.Service) { s.Spec.Type = corev1.ServiceTypeNodePort })
 	add("external-name", func(s *corev1.Service) {
 		s.Spec.Type, s.Spec.ClusterIP, s.Spec.ClusterIPs = corev1.ServiceTypeExternalName, "", nil

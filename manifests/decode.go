@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	kjson "sigs.k8s.io/json"
 	"sigs.k8s.io/yaml"
@@ -94,6 +95,8 @@ func (out *decoded) object(place string, text []byte) {
 		object = &corev1.Node{}
 	case "discovery.k8s.io/v1/EndpointSlice":
 		object = &discoveryv1.EndpointSlice{}
+	case "networking.k8s.io/v1/ServiceCIDR":
+		object = &networkingv1.ServiceCIDR{}
 	default:
 		if strings.HasSuffix(typ.Kind, "List") {
 			out.list(place, text, typ)

@@ -8,6 +8,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	"k8s.io/apimachinery/pkg/types"
 )
 
@@ -18,6 +19,8 @@ type Objects struct {
 	// Slices are the EndpointSlices of each Service.
 	Slices map[types.NamespacedName][]*discoveryv1.EndpointSlice
 	Nodes  map[string]*corev1.Node
+	// ServiceCIDRs are in the order in which they were read.
+	ServiceCIDRs []*networkingv1.ServiceCIDR
 	// PassedOver counts the objects of other kinds.
 	PassedOver map[string]int
 	// Errors are what could not be read; Warnings what was, but looks wrong.
@@ -88,6 +91,10 @@ func (o *Objects) add(object found) {
 	case *corev1.Node:
 		if o.first("Node", "", v.Name, object.place) {
 			o.Nodes[v.Name] = v
+		}
+	case *networkingv1.ServiceCIDR:
+		if o.first("ServiceCIDR", "", v.Name, object.place) {
+			o.ServiceCIDRs = append(o.ServiceCIDRs, v)
 		}
 	default:
 		o.PassedOver[object.kind]++

@@ -32,28 +32,45 @@ func Handles(svc *corev1.Service) bool {
 func Build(svc *corev1.Service, endpointSlices []*discoveryv1.EndpointSlice, node Node) (Service, []Problem) {
 	var list []Problem
 	b := builder{
-		svc: svc, node: node, list: &list,
+		svc: svc, node: node, list: &list, reachable: map[claim]bool{},
 		problems: problems{kind: "Service", name: Name{svc.Namespace, svc.Name}, list: &list},
 	}
 	out := Service{Name: b.name, Created: svc.CreationTimestamp.Time}
-	vips := b.clusterIPs()
+	ways := b.ways()
+	affinity := b.affinity()
+	local := slices.ContainsFunc(ways, func(w way) bool { return w.local })
 	backends := b.backends(endpointSlices)
-	seen := map[listener]int{}
+	seen, seenNodePorts := map[listener]int{}, map[listener]int{}
 	for i := range svc.Spec.Ports {
 		port, ok := b.port(i, seen)
 		if !ok {
 			continue
 		}
-		for _, vip := range vips {
-			p := port
-			p.Frontends = []Frontend{{Addr: vip, Kind: ClusterIP}}
-			p.Endpoints = choose(backends[backendKey{port.Name, port.Protocol, vip.Is4()}])
-			out.Ports = append(out.Ports, p)
+		port.Affinity = affinity
+		nodePort := b.nodePort(i, seenNodePorts)
+		for _, is4 := range families(ways[0]) {
+			found := choose(backends[backendKey{port.Name, port.Protocol, is4}], local)
+			for i := range ways {
+				if p, ok := b.reached(&ways[i], port, nodePort, is4, found); ok {
+					out.Ports = append(out.Ports, p)
+				}
+			}
 		}
 	}
+	out.HealthCheck = b.healthCheck(families(ways[0]), backends)
 	b.end("spec")
 	out.Partial = b.lost
 	return out, list
+}
+
+// families are those of the Service: the ones that it has a ClusterIP in, IPv4
+// first.
+func families(internal way) []bool {
+	var is4 []bool
+	for _, f := range internal.frontends {
+		is4 = append(is4, f.Addr.Is4())
+	}
+	return is4
 }
 
 // builder is one run of Build.
@@ -62,6 +79,8 @@ type builder struct {
 	svc  *corev1.Service
 	node Node
 	list *[]Problem
+	// reachable are the frontends so far.
+	reachable map[claim]bool
 	// lost says that a frontend or a port could not be understood.
 	lost bool
 }
@@ -112,6 +131,27 @@ func parseProtocol(p corev1.Protocol) (Protocol, bool) {
 	return 0, false
 }
 
+// nodePort reads the i-th port's NodePort, 0 if it has none.
+func (b *builder) nodePort(i int, seen map[listener]int) uint16 {
+	p := &b.svc.Spec.Ports[i]
+	if p.NodePort == 0 {
+		return 0
+	}
+	field := fmt.Sprintf("spec.ports[%d].nodePort", i)
+	if p.NodePort < 1 || p.NodePort > 65535 {
+		b.leaveOut(ReasonInvalidPort, field, "%d is not a port number from 1 to 65535; the NodePort is left out", p.NodePort)
+		return 0
+	}
+	protocol, _ := parseProtocol(p.Protocol)
+	at := listener{protocol, uint16(p.NodePort)}
+	if first, twice := seen[at]; twice {
+		b.leaveOut(ReasonDuplicatePort, field, "%s NodePort %d is that of spec.ports[%d] already, which stays; change one of them", protocol, p.NodePort, first)
+		return 0
+	}
+	seen[at] = i
+	return at.port
+}
+
 // clusterIPs are the Service's virtual addresses, one of a family at most,
 // IPv4 first.
 func (b *builder) clusterIPs() []netip.Addr {
@@ -146,27 +186,4 @@ func (b *builder) clusterIPs() []netip.Addr {
 	}
 	slices.SortFunc(vips, netip.Addr.Compare) // IPv4 sorts before IPv6
 	return vips
-}
-
-// Equal says that two models stand for the same traffic.
-func (s Service) Equal(o Service) bool {
-	return s.Name == o.Name && s.Partial == o.Partial && s.Created.Equal(o.Created) &&
-		slices.EqualFunc(s.Ports, o.Ports, Port.Equal)
-}
-
-// Equal says that two ports are alike.
-func (p Port) Equal(o Port) bool {
-	return p.Name == o.Name && p.Protocol == o.Protocol && p.Port == o.Port &&
-		slices.Equal(p.Frontends, o.Frontends) && slices.Equal(p.Endpoints, o.Endpoints)
-}
-
-// Equal says that two nodes are alike for the model.
-func (n Node) Equal(o Node) bool {
-	return n.Name == o.Name && slices.Equal(n.Addresses, o.Addresses)
-}
-
-// compareText orders endpoints by their "ip:port" text.
-func compareText(a, b netip.AddrPort) int {
-	var first, second [64]byte
-	return slices.Compare(a.AppendTo(first[:0]), b.AppendTo(second[:0]))
 }

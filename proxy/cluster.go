@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"iter"
+	"maps"
 	"net/netip"
 	"slices"
 )
@@ -20,6 +21,7 @@ type Cluster struct {
 	// with all of them but the owner, oldest first.
 	owners  map[claim]Name
 	rivals  map[claim][]Name
+	numbers numbers
 	partial int
 }
 
@@ -46,7 +48,7 @@ func (c Conflict) String() string {
 
 // NewCluster makes a Cluster without Services.
 func NewCluster() *Cluster {
-	return &Cluster{services: map[Name]Service{}, owners: map[claim]Name{}, rivals: map[claim][]Name{}}
+	return &Cluster{services: map[Name]Service{}, owners: map[claim]Name{}, rivals: map[claim][]Name{}, numbers: newNumbers()}
 }
 
 // Len is the number of Services.
@@ -63,6 +65,7 @@ func (c *Cluster) Set(svc Service) []Name {
 	if had && svc.Partial {
 		svc = svc.keeping(old)
 	}
+	svc = c.numbers.number(svc, old)
 	if had && old.Equal(svc) {
 		return nil
 	}
@@ -99,6 +102,7 @@ func (c *Cluster) Delete(name Name) []Name {
 		return nil
 	}
 	affected := c.withdraw([]Name{name}, old)
+	c.numbers.number(Service{Name: name}, old)
 	delete(c.services, name)
 	return unique(affected)
 }
@@ -153,7 +157,7 @@ func (c *Cluster) insert(rivals []Name, name Name) []Name {
 }
 
 func (c *Cluster) older(a, b Name) bool {
-	return cmp.Or(c.services[a].Created.Compare(c.services[b].Created), compareNames(a, b)) < 0
+	return cmp.Or(c.services[a].Created.Compare(c.services[b].Created), CompareNames(a, b)) < 0
 }
 
 // Granted is a Service as it is to be programmed: without the frontends that
@@ -194,10 +198,10 @@ func (c *Cluster) Conflicts(name Name) []Conflict {
 	return lost
 }
 
-// All are all Services as they are granted.
+// All are all Services as they are granted, by name.
 func (c *Cluster) All() iter.Seq[Service] {
 	return func(yield func(Service) bool) {
-		for name := range c.services {
+		for _, name := range slices.SortedFunc(maps.Keys(c.services), CompareNames) {
 			if svc, _ := c.Granted(name); !yield(svc) {
 				return
 			}
@@ -238,11 +242,12 @@ func claims(svc Service) iter.Seq[claim] {
 
 func claimOf(port *Port, f Frontend) claim { return claim{f.Addr, port.Protocol, port.Port} }
 
-func compareNames(a, b Name) int {
+// CompareNames orders names by namespace, then by name.
+func CompareNames(a, b Name) int {
 	return cmp.Or(cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name))
 }
 
 func unique(names []Name) []Name {
-	slices.SortFunc(names, compareNames)
+	slices.SortFunc(names, CompareNames)
 	return slices.Compact(names)
 }

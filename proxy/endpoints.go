@@ -21,7 +21,18 @@ type backendKey struct {
 type candidate struct {
 	Endpoint
 	ready, serving, terminating bool
+	node, zone                  hint
 }
+
+// hint says whom an endpoint is meant for, seen from this node (KEP-2433,
+// KEP-3015).
+type hint uint8
+
+const (
+	noHint hint = iota
+	forOthers
+	forUs
+)
 
 // backends are all endpoints in the slices, by Service port, each once and in
 // order.
@@ -88,6 +99,7 @@ func (b *builder) slice(all map[backendKey][]candidate, slice *discoveryv1.Endpo
 			terminating: e.Conditions.Terminating != nil && *e.Conditions.Terminating,
 		}
 		c.Local = b.local(e, addr)
+		c.node, c.zone = b.hints(e)
 		for _, t := range targets {
 			c.AddrPort = netip.AddrPortFrom(addr, t.port)
 			all[t.key] = append(all[t.key], c)
@@ -131,6 +143,26 @@ func (b *builder) local(e *discoveryv1.Endpoint, addr netip.Addr) bool {
 	return slices.Contains(b.node.Addresses, addr)
 }
 
+// hints reads an endpoint's hints for nodes and for zones.
+func (b *builder) hints(e *discoveryv1.Endpoint) (node, zone hint) {
+	if e.Hints == nil {
+		return noHint, noHint
+	}
+	for _, n := range e.Hints.ForNodes {
+		if n.Name == b.node.Name {
+			node = forUs
+		}
+		node = max(node, forOthers)
+	}
+	for _, z := range e.Hints.ForZones {
+		if z.Name == b.node.Zone {
+			zone = forUs
+		}
+		zone = max(zone, forOthers)
+	}
+	return node, zone
+}
+
 // merge makes one of endpoints that are there twice, which slices that are
 // being rewritten may have: it is local if one is, and in the best state that
 // one is in. They come sorted.
@@ -160,26 +192,80 @@ func (c candidate) rank() int {
 	return 0
 }
 
+// chosen are the endpoints that get traffic.
+type chosen struct {
+	cluster []Endpoint // with the traffic policy Cluster
+	local   []Endpoint // with the traffic policy Local
+	any     bool       // there is one on some node
+}
+
 // choose picks the endpoints that get traffic: those that are ready, or if
-// none is, those that are terminating but still serve (KEP-1669).
-func choose(candidates []candidate) []Endpoint {
-	for _, rank := range []int{2, 1} {
-		n := 0
-		for i := range candidates {
-			if candidates[i].rank() == rank {
-				n++
-			}
-		}
-		if n == 0 {
-			continue
-		}
-		chosen := make([]Endpoint, 0, n)
-		for i := range candidates {
-			if candidates[i].rank() == rank {
-				chosen = append(chosen, candidates[i].Endpoint)
-			}
-		}
-		return chosen
+// none is, those that are terminating but still serve (KEP-1669). The policy
+// Local does so among those of this node; for the policy Cluster, hints narrow
+// the choice down.
+func choose(candidates []candidate, local bool) chosen {
+	prefer := preferred(candidates)
+	out := chosen{cluster: pick(candidates, func(c *candidate) bool { return c.rank() == 2 && prefer(c) })}
+	if out.cluster == nil {
+		out.cluster = pick(candidates, func(c *candidate) bool { return c.rank() == 1 })
 	}
-	return nil
+	out.any = out.cluster != nil
+	for _, rank := range []int{2, 1} {
+		if local && out.local == nil {
+			out.local = pick(candidates, func(c *candidate) bool { return c.rank() == rank && c.Local })
+		}
+	}
+	return out
+}
+
+// pick gives those that are wanted, nil when there is none.
+func pick(candidates []candidate, wanted func(*candidate) bool) []Endpoint {
+	n := 0
+	for i := range candidates {
+		if wanted(&candidates[i]) {
+			n++
+		}
+	}
+	if n == 0 {
+		return nil
+	}
+	picked := make([]Endpoint, 0, n)
+	for i := range candidates {
+		if wanted(&candidates[i]) {
+			picked = append(picked, candidates[i].Endpoint)
+		}
+	}
+	return picked
+}
+
+// preferred is what hints say about ready endpoints. They count only if every
+// one has a hint and one is meant for us: for this node, or else for its zone.
+func preferred(candidates []candidate) func(*candidate) bool {
+	heeded := func(of func(*candidate) hint) bool {
+		ours := false
+		for i := range candidates {
+			if c := &candidates[i]; c.ready {
+				if of(c) == noHint {
+					return false
+				}
+				ours = ours || of(c) == forUs
+			}
+		}
+		return ours
+	}
+	node := func(c *candidate) hint { return c.node }
+	zone := func(c *candidate) hint { return c.zone }
+	switch {
+	case heeded(node):
+		return func(c *candidate) bool { return c.node == forUs }
+	case heeded(zone):
+		return func(c *candidate) bool { return c.zone == forUs }
+	}
+	return func(*candidate) bool { return true }
+}
+
+// compareText orders endpoints by their "ip:port" text.
+func compareText(a, b netip.AddrPort) int {
+	var first, second [64]byte
+	return slices.Compare(a.AppendTo(first[:0]), b.AppendTo(second[:0]))
 }

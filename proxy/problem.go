@@ -28,6 +28,7 @@ const (
 	ReasonFamilyMismatch = "FamilyMismatch"
 	ReasonDuplicatePort  = "DuplicatePort"
 	ReasonNoClusterIP    = "NoClusterIP"
+	ReasonInvalidTimeout = "InvalidTimeout"
 	ReasonMoreProblems   = "MoreProblems"
 )
 

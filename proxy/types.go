@@ -11,7 +11,12 @@ type Name struct {
 	Namespace, Name string
 }
 
-func (n Name) String() string { return n.Namespace + "/" + n.Name }
+func (n Name) String() string {
+	if n.Namespace == "" {
+		return n.Name // an object without a namespace
+	}
+	return n.Namespace + "/" + n.Name
+}
 
 // Protocol is the transport protocol of a Service port, as its number in the
 // IP header.
@@ -42,16 +47,19 @@ type Service struct {
 	Name Name
 	// Created orders Services that claim the same frontend: the oldest wins.
 	Created time.Time
-	// Ports has one entry per Service port and IP family, in the order of the
-	// Service's spec, IPv4 before IPv6 where a port has both.
+	// Ports has an entry for each Service port, IP family and way in, in the
+	// order of the Service's spec, IPv4 before IPv6.
 	Ports []Port
+	// HealthCheck tells load balancers whether this node has endpoints.
+	HealthCheck HealthCheck
 	// Partial says that a port or an address of the Service could not be
 	// understood and is missing here. What was programmed of it before stays.
 	Partial bool
 }
 
-// Port is one port of a Service in one IP family. Its frontends all lead to
-// the same endpoints.
+// Port is one port of a Service in one IP family, as it is reached in one way:
+// by ClusterIP, by external address (external and load balancer IPs), or by
+// NodePort.
 type Port struct {
 	// Name is the port's name in the Service, empty for a single unnamed port.
 	Name     string
@@ -61,9 +69,32 @@ type Port struct {
 	// Frontends are the addresses at which clients reach this port.
 	Frontends []Frontend
 	// Endpoints are those that get traffic, sorted by their "ip:port" text.
-	// That is kube-proxy's order; it numbers the slots and the cascade.
-	// None means that connections are refused.
+	// That is kube-proxy's order; it numbers the slots and the cascade. With
+	// none, connections are refused, or dropped if there are some Elsewhere.
 	Endpoints []Endpoint
+	// Elsewhere says that the traffic policy rules out endpoints that there are.
+	Elsewhere bool
+	// LocalOnly is for the external traffic policy Local: only clients on this
+	// node and in pods get Endpoints; all others get LocalEndpoints, and keep
+	// their address. With none of those they are dropped.
+	LocalOnly      bool
+	LocalEndpoints []Endpoint
+	// SourceRanges are where clients of a load balancer IP may come from;
+	// anywhere, if there are none.
+	SourceRanges []netip.Prefix
+	// Affinity is how long after its last connection a client keeps its
+	// endpoint; 0 is for no session affinity.
+	Affinity time.Duration
+	// ID is an even number that this Service port alone has, in all of its
+	// families and ways in, if it has session affinity. A Cluster gives it.
+	ID uint32
+}
+
+// External says that clients are taken to be outside of the cluster: their
+// address is hidden from endpoints on other nodes, so that answers come back
+// through this one.
+func (p *Port) External() bool {
+	return len(p.Frontends) > 0 && p.Frontends[0].Kind != ClusterIP
 }
 
 // Frontend is an address at which clients reach a Service port.
@@ -75,8 +106,17 @@ type Frontend struct {
 // FrontendKind says why an address leads to a Service.
 type FrontendKind uint8
 
-// ClusterIP is the virtual address that the API server allocated.
-const ClusterIP FrontendKind = iota
+const (
+	// ClusterIP is the virtual address that the API server allocated.
+	ClusterIP FrontendKind = iota
+	// ExternalIP is an address from the Service's spec that is routed to nodes.
+	ExternalIP
+	// LoadBalancerIP is the address of a load balancer that sends packets on
+	// with that address as their destination.
+	LoadBalancerIP
+	// NodePort is an address of this node.
+	NodePort
+)
 
 // Endpoint is one backend of a Service port.
 type Endpoint struct {
@@ -84,6 +124,19 @@ type Endpoint struct {
 	// Local says that the endpoint runs on this node.
 	Local bool
 }
+
+// HealthCheck is what a Service with the external traffic policy Local shows
+// at its health check node port.
+type HealthCheck struct {
+	// Port is the node port, or 0 for none.
+	Port uint16
+	// IPv4 and IPv6 are the numbers of ready endpoint addresses on this node, or
+	// NoFamily in a family that the Service does not have.
+	IPv4, IPv6 int
+}
+
+// NoFamily is for a family that a Service does not have.
+const NoFamily = -1
 
 // FullName is the Service port as kube-proxy writes it in comments and hashes:
 // namespace/name, and :port where the port has a name.
@@ -98,6 +151,10 @@ func (p Port) FullName(service Name) string {
 type Node struct {
 	// Name is the name of the Node object.
 	Name string
+	// Zone is the value of its label topology.kubernetes.io/zone.
+	Zone string
 	// Addresses are the node's own.
 	Addresses []netip.Addr
+	// NodePorts are the addresses that accept NodePort traffic.
+	NodePorts []netip.Addr
 }

@@ -1,0 +1,75 @@
+package proxy
+
+import (
+	"hash/fnv"
+	"slices"
+)
+
+// stickyPort is a Service port with session affinity: clients keep their
+// endpoint whichever way they reach it.
+type stickyPort struct {
+	service  Name
+	port     string
+	protocol Protocol
+}
+
+// numbers gives Service ports with session affinity a number of their own. It is
+// the same after a restart, unless two Service ports want the same one and come
+// in another order.
+type numbers struct {
+	of    map[stickyPort]uint32
+	taken map[uint32]stickyPort
+}
+
+func newNumbers() numbers {
+	return numbers{of: map[stickyPort]uint32{}, taken: map[uint32]stickyPort{}}
+}
+
+// number gives the ports of a Service their numbers; old is what it was before.
+func (n numbers) number(svc Service, old Service) Service {
+	had, has := stickyPorts(old), stickyPorts(svc)
+	for p := range had {
+		if !has[p] {
+			delete(n.taken, n.of[p])
+			delete(n.of, p)
+		}
+	}
+	if len(has) == 0 {
+		return svc
+	}
+	svc.Ports = slices.Clone(svc.Ports)
+	for i := range svc.Ports {
+		if p := &svc.Ports[i]; p.Affinity > 0 {
+			p.ID = n.take(stickyPort{svc.Name, p.Name, p.Protocol})
+		}
+	}
+	return svc
+}
+
+func (n numbers) take(p stickyPort) uint32 {
+	if id, ok := n.of[p]; ok {
+		return id
+	}
+	h := fnv.New32a()
+	_, _ = h.Write([]byte(p.service.String() + ":" + p.port + "/" + p.protocol.String()))
+	id := h.Sum32() &^ 1
+	// 0 is for no number, and the highest has a name of its own in nft.
+	for n.taken[id] != (stickyPort{}) || id == 0 || id == 1<<32-2 {
+		id += 2
+	}
+	n.of[p], n.taken[id] = id, p
+	return id
+}
+
+func stickyPorts(svc Service) map[stickyPort]bool {
+	var ports map[stickyPort]bool
+	for i := range svc.Ports {
+		if p := &svc.Ports[i]; p.Affinity > 0 {
+			if ports == nil {
+				ports = map[stickyPort]bool{}
+			}
+			ports[stickyPort{svc.Name, p.Name, p.Protocol}] = true
+		}
+	}
+	return ports
+}
