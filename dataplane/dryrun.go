@@ -10,6 +10,8 @@ import (
 type Kernel interface {
 	// Read gives a table as it is, or nil when there is none.
 	Read(id nft.ID) (*nft.Held, error)
+	// Elements gives the elements of a set of that table.
+	Elements(id nft.ID, set string) ([]nft.Element, error)
 	// Commit does all of a transaction, or nothing and gives an error.
 	Commit(tx nft.Transaction) error
 	// Quiesce waits until no packet is left that was under way when it was
@@ -31,11 +33,12 @@ func (p *paper) Commit(tx nft.Transaction) error {
 func (p *paper) Quiesce() {}
 
 // Difference is what would be written to bring the kernel from what it holds
-// to exactly the given Services; nothing when it holds them already. With keep,
-// what no Service wants is left.
-func Difference(k Kernel, layout *maps.Layout, services []proxy.Service, keep bool) (nft.Transaction, error) {
+// to exactly the given Services and networks; nothing when it holds them
+// already. With keep, what no Service wants is left.
+func Difference(k Kernel, layout *maps.Layout, networks maps.Networks, services []proxy.Service, keep bool) (nft.Transaction, error) {
 	p := &paper{Kernel: k}
 	w := NewWriter(p, layout)
+	w.SetNetworks(networks)
 	if err := w.Adopt(); err != nil {
 		return nil, err
 	}
@@ -58,10 +61,11 @@ func changesTo(services []proxy.Service) []Change {
 	return changes
 }
 
-// Contents are the tables as they are with the given Services alone.
-func Contents(layout *maps.Layout, services []proxy.Service) ([]nft.Contents, error) {
+// Contents are the tables as they are with the given Services and networks.
+func Contents(layout *maps.Layout, networks maps.Networks, services []proxy.Service) ([]nft.Contents, error) {
 	p := &paper{}
 	w := NewWriter(p, layout)
+	w.SetNetworks(networks)
 	w.adopt(make([]*nft.Held, len(layout.Tables())))
 	if _, err := w.Program(changesTo(services)); err != nil {
 		return nil, err

@@ -3,13 +3,14 @@ package dataplane
 import (
 	"context"
 	"fmt"
-	"maps"
+	gomaps "maps"
 	"slices"
 	"sync"
 	"time"
 
 	"github.com/go-logr/logr"
 
+	"github.com/kube-verdict/kube-verdict/nft/maps"
 	"github.com/kube-verdict/kube-verdict/proxy"
 )
 
@@ -25,7 +26,9 @@ type Programmer struct {
 	mu sync.Mutex
 	// pending is what has come since the last round; nil is for deletion.
 	pending map[proxy.Name]*proxy.Service
-	wake    chan struct{}
+	// networks are new ones, if any.
+	networks *maps.Networks
+	wake     chan struct{}
 
 	// adopted is false while the kernel's content is not known.
 	adopted bool
@@ -43,9 +46,17 @@ type Observer interface {
 	Conflicts(name proxy.Name, conflicts []proxy.Conflict)
 	// Refused says that the kernel did not take a Service; nil when it has.
 	Refused(name proxy.Name, err error)
-	// Programmed says that a round is done: how many Services it changed, and
-	// how long it took.
-	Programmed(changed int, took time.Duration)
+	// Programmed says that a round is done: what has changed, and how long it
+	// took.
+	Programmed(changes []Applied, took time.Duration)
+}
+
+// Applied is a change of a Service that the kernel has. After a start, Old is
+// empty for all: what an earlier process left is not known as Services.
+type Applied struct {
+	Name proxy.Name
+	// Old and Now are without ports where there was or is no Service.
+	Old, Now proxy.Service
 }
 
 // NewProgrammer makes a Programmer that starts with no Service.
@@ -66,10 +77,22 @@ func (p *Programmer) Update(svc proxy.Service) { p.put(svc.Name, &svc) }
 // Delete says that a Service is gone, or no longer ours.
 func (p *Programmer) Delete(name proxy.Name) { p.put(name, nil) }
 
+// SetNetworks says what the cluster's networks are.
+func (p *Programmer) SetNetworks(n maps.Networks) {
+	p.mu.Lock()
+	p.networks = &n
+	p.mu.Unlock()
+	p.signal()
+}
+
 func (p *Programmer) put(name proxy.Name, svc *proxy.Service) {
 	p.mu.Lock()
 	p.pending[name] = svc
 	p.mu.Unlock()
+	p.signal()
+}
+
+func (p *Programmer) signal() {
 	select {
 	case p.wake <- struct{}{}:
 	default:
@@ -158,20 +181,37 @@ func (p *Programmer) Round() error {
 		changes = p.all()
 	} else {
 		if !p.retryAt.IsZero() && !p.retryAt.After(start) {
-			names = slices.AppendSeq(names, maps.Keys(p.setAside))
+			names = slices.AppendSeq(names, gomaps.Keys(p.setAside))
 		}
 		changes = p.changes(names)
 	}
+	applied := p.pairs(changes)
 	failures, err := p.writer.Program(changes)
 	p.note(changes, failures)
 	if err != nil {
 		p.adopted = false
 		return err
 	}
-	if len(changes) > 0 {
-		p.observer.Programmed(len(changes), time.Since(start))
+	for _, f := range failures {
+		applied = slices.DeleteFunc(applied, func(a Applied) bool { return a.Name == f.Name })
+	}
+	if len(applied) > 0 {
+		p.observer.Programmed(applied, time.Since(start))
 	}
 	return nil
+}
+
+// pairs are the changes with what was there before.
+func (p *Programmer) pairs(changes []Change) []Applied {
+	pairs := make([]Applied, len(changes))
+	for i, c := range changes {
+		pairs[i] = Applied{Name: c.Name, Now: c.Service}
+		pairs[i].Old, _ = p.writer.Applied(c.Name)
+		if c.Gone {
+			pairs[i].Now = proxy.Service{Name: c.Name}
+		}
+	}
+	return pairs
 }
 
 // take moves what has come into the cluster and gives the names of Services
@@ -181,6 +221,10 @@ func (p *Programmer) take() []proxy.Name {
 	pending := p.pending
 	if len(pending) > 0 {
 		p.pending = map[proxy.Name]*proxy.Service{}
+	}
+	if p.networks != nil {
+		p.writer.SetNetworks(*p.networks)
+		p.networks = nil
 	}
 	p.mu.Unlock()
 	var affected []proxy.Name
@@ -256,8 +300,8 @@ func (p *Programmer) Settle() error {
 // Verify reads the kernel back and says how it differs from what was written.
 // What no Service wants counts as a difference only after Settle.
 func (p *Programmer) Verify() error {
-	applied := slices.Collect(maps.Values(p.writer.applied))
-	tx, err := Difference(p.writer.conn, p.writer.layout, applied, p.writer.Stale())
+	applied := slices.Collect(gomaps.Values(p.writer.applied))
+	tx, err := Difference(p.writer.conn, p.writer.layout, p.writer.networks, applied, p.writer.Stale())
 	if err != nil {
 		return err
 	}

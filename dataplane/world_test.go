@@ -8,6 +8,7 @@ import (
 
 	"github.com/kube-verdict/kube-verdict/dataplane"
 	"github.com/kube-verdict/kube-verdict/internal/testbed"
+	"github.com/kube-verdict/kube-verdict/nft"
 	"github.com/kube-verdict/kube-verdict/nft/kernel"
 	"github.com/kube-verdict/kube-verdict/nft/maps"
 	"github.com/kube-verdict/kube-verdict/proxy"
@@ -114,4 +115,25 @@ func service(name, protocolPort string, vips, endpoints string) proxy.Service {
 // gone is a Service that is deleted.
 func gone(name string) proxy.Service {
 	return proxy.Service{Name: proxy.Name{Namespace: "ns", Name: name}}
+}
+
+// table is the ID of our table of that family.
+func (w *writer) table(family string) nft.ID {
+	for _, t := range maps.NewLayout(config).Tables() {
+		if t.Family.String() == family {
+			return t.ID()
+		}
+	}
+	panic(family)
+}
+
+// must is a value that can be had without an error.
+func must[T any](v T, err error) func(*testing.T) T {
+	return func(t *testing.T) T {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return v
+	}
 }

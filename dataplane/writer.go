@@ -23,7 +23,12 @@ type Writer struct {
 	// transaction.
 	base    nft.Transaction
 	rebuild bool
-	fixed   bool
+	// networks are the cluster's; held are those that the kernel has, if any.
+	networks maps.Networks
+	held     *maps.Networks
+	// forget are the tables that may remember endpoints for clients that are
+	// none any more.
+	forget map[*nft.Table]bool
 	// applied is what the kernel holds of each Service.
 	applied map[proxy.Name]proxy.Service
 	// old and new are kept from one plan to the next.
@@ -51,8 +56,11 @@ func (f Failure) Unwrap() error { return f.Err }
 // NewWriter makes a Writer that writes through conn. It knows nothing of the
 // kernel until Adopt.
 func NewWriter(conn Kernel, layout *maps.Layout) *Writer {
-	return &Writer{layout: layout, conn: conn}
+	return &Writer{layout: layout, conn: conn, networks: layout.Known()}
 }
+
+// SetNetworks says what the cluster's networks are. The next Program writes them.
+func (w *Writer) SetNetworks(n maps.Networks) { w.networks = n }
 
 // Adopt reads what the kernel holds and takes it over. Nothing is written
 // until Program says what is wanted; all Services have to come in that call,
@@ -72,12 +80,18 @@ func (w *Writer) Adopt() error {
 
 func (w *Writer) adopt(held []*nft.Held) {
 	a := ledger.Adopt(w.layout.Chain, w.layout.Tables(), held)
-	w.ledger, w.base, w.rebuild, w.fixed = a.Ledger, a.Transaction, a.Rebuild, false
+	w.ledger, w.base, w.rebuild, w.held = a.Ledger, a.Transaction, a.Rebuild, nil
 	w.applied = map[proxy.Name]proxy.Service{}
+	w.forget = map[*nft.Table]bool{}
+	for i, t := range w.layout.Tables() {
+		if held[i] != nil && !a.Rebuild {
+			w.forget[t] = true
+		}
+	}
 }
 
 // Stale says whether the kernel holds something that no Service wants.
-func (w *Writer) Stale() bool { return w.ledger.Stale() }
+func (w *Writer) Stale() bool { return w.ledger.Stale() || len(w.forget) > 0 }
 
 // Applied is what the kernel holds of a Service.
 func (w *Writer) Applied(name proxy.Name) (proxy.Service, bool) {
@@ -97,7 +111,7 @@ func (w *Writer) Program(changes []Change) ([]Failure, error) {
 		}
 	}
 	if len(pending) == 0 {
-		// The fixed parts may be missing all the same.
+		// The networks or the tables may be missing all the same.
 		return nil, w.commit(nil)
 	}
 	if err := w.prepare(pending); err != nil {
@@ -232,14 +246,26 @@ func (w *Writer) prepare(changes []Change) error {
 // do commits a plan, after what has to come before anything else.
 func (w *Writer) do(plan *ledger.Plan) error {
 	tx := plan.Transaction
-	if len(w.base) > 0 {
+	switch chains := plan.Chains; {
+	case len(w.base) > 0:
 		tx = append(w.base[:len(w.base):len(w.base)], tx...)
+	case chains > 0 && chains < len(tx):
+		if err := w.conn.Commit(tx[:chains]); err != nil {
+			return err
+		}
+		w.ledger.Made(plan)
+		tx = tx[chains:]
 	}
 	if err := w.conn.Commit(tx); err != nil {
 		return err
 	}
 	w.ledger.Done(plan)
 	w.base, w.rebuild = nil, false
+	for i := range tx {
+		if op := &tx[i]; op.Verb == nft.Delete && op.IsElement() && op.Set == w.layout.Memory(op.Table).Endpoints {
+			w.forget[op.Table] = true
+		}
+	}
 	return nil
 }
 
@@ -247,7 +273,8 @@ func (w *Writer) commit(changes []Change) error {
 	if err := w.do(w.plan(changes)); err != nil {
 		return err
 	}
-	w.fixed = true
+	networks := w.networks
+	w.held = &networks
 	for i := range changes {
 		c := &changes[i]
 		if c.Gone || len(c.Service.Ports) == 0 {
@@ -270,8 +297,11 @@ func (w *Writer) plan(changes []Change) *ledger.Plan {
 			w.new = w.layout.Elements(w.new, &c.Service)
 		}
 	}
-	if !w.fixed {
-		w.new = w.layout.Fixed(w.new)
+	if w.held == nil || !w.held.Equal(w.networks) {
+		if w.held != nil {
+			w.old = w.layout.Networks(w.old, *w.held)
+		}
+		w.new = w.layout.Networks(w.new, w.networks)
 	}
 	return w.ledger.Plan(w.old, w.new)
 }
@@ -279,7 +309,7 @@ func (w *Writer) plan(changes []Change) *ledger.Plan {
 // Sweep deletes what is stale, waiting before each step until no packet can
 // still be on its way to it.
 func (w *Writer) Sweep() error {
-	for w.ledger.Stale() {
+	for w.Stale() {
 		w.conn.Quiesce()
 		if err := w.SweepStep(); err != nil {
 			return err
@@ -289,4 +319,40 @@ func (w *Writer) Sweep() error {
 }
 
 // SweepStep is one step of Sweep, for a caller that has waited itself.
-func (w *Writer) SweepStep() error { return w.do(w.ledger.Sweep()) }
+func (w *Writer) SweepStep() error {
+	for t := range w.forget {
+		if err := w.forgetIn(t); err != nil {
+			return err
+		}
+		delete(w.forget, t)
+	}
+	if !w.ledger.Stale() {
+		return nil
+	}
+	return w.do(w.ledger.Sweep())
+}
+
+// forgetIn has clients forget endpoints that are none any more: the rules that
+// remember can't.
+func (w *Writer) forgetIn(t *nft.Table) error {
+	memory := w.layout.Memory(t)
+	const tries = 5
+	var err error
+	for range tries {
+		var elements []nft.Element
+		if elements, err = w.conn.Elements(t.ID(), memory.Remembered.Name); err != nil {
+			return err
+		}
+		var tx nft.Transaction
+		for i := range elements {
+			if e := &elements[i]; !w.ledger.Wanted(memory.Endpoints, memory.Endpoint(t.Family, e)) {
+				tx = append(tx, nft.Op{Verb: nft.Delete, Table: t, Set: memory.Remembered, Element: *e})
+			}
+		}
+		// An element may time out between the two.
+		if err = w.conn.Commit(tx); !errors.Is(err, unix.ENOENT) {
+			return err
+		}
+	}
+	return err
+}

@@ -54,7 +54,7 @@ func TestNftListsEveryState(t *testing.T) {
 		for _, svc := range now {
 			services = append(services, svc)
 		}
-		contents, err := dataplane.Contents(maps.NewLayout(config), services)
+		contents, err := dataplane.Contents(maps.NewLayout(config), maps.NewLayout(config).Known(), services)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -161,7 +161,7 @@ func TestARestartWritesNothing(t *testing.T) {
 // A table that nft loaded from our own text is as good as one we wrote.
 func TestATableLoadedFromOurTextIsAdopted(t *testing.T) {
 	services := cluster(5, 3)
-	contents, err := dataplane.Contents(maps.NewLayout(config), services)
+	contents, err := dataplane.Contents(maps.NewLayout(config), maps.NewLayout(config).Known(), services)
 	if err != nil {
 		t.Fatal(err)
 	}

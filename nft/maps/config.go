@@ -3,6 +3,10 @@ package maps
 import (
 	"fmt"
 	"net/netip"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/kube-verdict/kube-verdict/nft"
 )
@@ -11,16 +15,31 @@ import (
 // kube-proxy.
 const TableName = "kube-verdict"
 
-// Config is what the layout depends on, besides Services.
+// Config is what the layout depends on, besides Services and Networks.
 type Config struct {
-	// PodCIDRs are the addresses of pods, in either family. Traffic to a
-	// ClusterIP from any other source is masqueraded, so that the answer comes
-	// back through this node. With none for a family, nothing of that family
-	// is masqueraded for its source.
+	// PodCIDRs are the addresses of pods, in either family, by which pods are
+	// told; Networks has them as they are now. Traffic to a ClusterIP from any
+	// other source is masqueraded, so that the answer comes back through this
+	// node. With none for a family, nothing of that family is masqueraded for
+	// its source.
 	PodCIDRs []netip.Prefix
+	// PodInterface tells pods by the interface that their packets come in by: a
+	// name, or, ending in "*", what names start with.
+	PodInterface string
+	// MasqueradeAll masquerades all traffic to ClusterIPs, whatever its source.
+	MasqueradeAll bool
 	// MasqueradeBit is the bit of the packet mark, 0 to 31, that marks traffic
 	// to masquerade between the hooks.
 	MasqueradeBit int
+}
+
+// Networks are the cluster's networks, which may change in its life.
+type Networks struct {
+	// Pods are the addresses of pods, in the families that Config has some for.
+	Pods []netip.Prefix
+	// Services are what the API server allocates ClusterIPs from. Traffic to one
+	// that no Service has is dropped.
+	Services []netip.Prefix
 }
 
 // DefaultMasqueradeBit is used by no other component that we know of: 13 is
@@ -33,25 +52,43 @@ func (c Config) Validate() error {
 	if c.MasqueradeBit < 0 || c.MasqueradeBit > 31 {
 		return fmt.Errorf("masquerade bit %d: a packet mark has the bits 0 to 31", c.MasqueradeBit)
 	}
-	for _, p := range c.PodCIDRs {
-		if !p.IsValid() || p != p.Masked() {
-			return fmt.Errorf("pod CIDR %s: not the first address of a network: write %s", p, p.Masked())
+	if err := (Networks{Pods: c.PodCIDRs}).Validate(); err != nil {
+		return err
+	}
+	if name := strings.TrimSuffix(c.PodInterface, "*"); len(name) >= unix.IFNAMSIZ || c.PodInterface == "*" {
+		return fmt.Errorf("pod interface %q: a name of 1 to %d characters, or what names start with, and *", c.PodInterface, unix.IFNAMSIZ-1)
+	}
+	return nil
+}
+
+// Validate says what is wrong with the networks.
+func (n Networks) Validate() error {
+	for what, prefixes := range map[string][]netip.Prefix{"pod": n.Pods, "service": n.Services} {
+		for _, p := range prefixes {
+			if !p.IsValid() || p != p.Masked() {
+				return fmt.Errorf("%s CIDR %s: not the first address of a network: write %s", what, p, p.Masked())
+			}
 		}
 	}
 	return nil
 }
 
+// Equal says that two are alike.
+func (n Networks) Equal(o Networks) bool {
+	return slices.Equal(n.Pods, o.Pods) && slices.Equal(n.Services, o.Services)
+}
+
 func (c Config) mark() uint32 { return 1 << c.MasqueradeBit }
 
-// podCIDRs are the pod CIDRs of a family, without those that lie in another.
-func (c Config) podCIDRs(f nft.Family) []netip.Prefix {
+// ofFamily are the prefixes of a family, without those that lie in another.
+func ofFamily(f nft.Family, prefixes []netip.Prefix) []netip.Prefix {
 	var own []netip.Prefix
-	for i, p := range c.PodCIDRs {
+	for i, p := range prefixes {
 		if nft.FamilyOf(p.Addr()) != f {
 			continue
 		}
 		covered := false
-		for j, q := range c.PodCIDRs {
+		for j, q := range prefixes {
 			if q.Contains(p.Addr()) && (q.Bits() < p.Bits() || q == p && j < i) {
 				covered = true
 			}

@@ -5,20 +5,26 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/kube-verdict/kube-verdict/nft"
 	"github.com/kube-verdict/kube-verdict/proxy"
 )
 
-// Fixed appends the elements that are there for every set of Services.
-func (l *Layout) Fixed(to []nft.Placed) []nft.Placed {
+// Networks appends the elements that the cluster's networks stand for.
+func (l *Layout) Networks(to []nft.Placed, n Networks) []nft.Placed {
 	for i := range l.families {
 		fam := &l.families[i]
-		for _, prefix := range l.config.podCIDRs(fam.table.Family) {
-			for _, e := range nft.Range(prefix) {
-				to = append(to, nft.Placed{Table: fam.table, Set: fam.podCIDRs, Element: e})
-			}
-		}
+		f := fam.table.Family
+		to = ranges(to, fam.table, fam.podCIDRs, ofFamily(f, n.Pods))
+		to = ranges(to, fam.table, fam.serviceCIDRs, ofFamily(f, n.Services))
+	}
+	return to
+}
+
+func ranges(to []nft.Placed, t *nft.Table, set *nft.Set, prefixes []netip.Prefix) []nft.Placed {
+	for _, prefix := range prefixes {
+		to = append(to, nft.Placed{Table: t, Set: set, Element: nft.Range(prefix)})
 	}
 	return to
 }
@@ -39,24 +45,98 @@ func (l *Layout) frontend(w *writer, name proxy.Name, port *proxy.Port, frontend
 	fam := l.family(nft.FamilyOf(frontend.Addr))
 	n := len(port.Endpoints)
 	w.grow(fam, n)
-	w.put(fam, fam.clusterIPs, nft.Element{Key: w.key().addr(frontend.Addr).done()})
+	if frontend.Kind == proxy.ClusterIP {
+		w.put(fam, fam.clusterIPs, nft.Element{Key: w.key().addr(frontend.Addr).done()})
+	}
 	key := w.key().addr(frontend.Addr).proto(port.Protocol).port(port.Port).done()
 	comment := comment(name, port)
-	if n == 0 {
+	if len(port.SourceRanges) > 0 {
+		w.guard(fam, key, comment, port)
+	}
+	if n == 0 && !port.Elsewhere {
 		w.put(fam, fam.noEndpoints, nft.Element{Key: key, Comment: comment})
 		return
 	}
-	w.put(fam, fam.services, nft.Element{Key: key, Goto: clusterChain(n), Comment: comment})
-	for slot, ep := range port.Endpoints {
-		w.put(fam, fam.endpoints, nft.Element{
+	w.put(fam, fam.services, nft.Element{Key: key, Goto: dispatched(port), Comment: comment})
+	w.slots(fam, fam.endpoints, key, port.Protocol, port.Endpoints)
+	if port.LocalOnly {
+		w.put(fam, fam.localServices, nft.Element{Key: key, Goto: locally(port), Comment: comment})
+		w.slots(fam, fam.localEndpoints, key, port.Protocol, port.LocalEndpoints)
+	}
+	if port.Affinity > 0 && n > 0 {
+		w.sticky(fam, key, comment, port)
+	}
+}
+
+// dispatched is the chain that a frontend's traffic goes to first.
+func dispatched(port *proxy.Port) string {
+	n, sticky := len(port.Endpoints), port.Affinity > 0
+	switch {
+	case n == 0:
+		return chainNoLocal
+	case sticky && port.LocalOnly:
+		return chainStickyExternalLocal
+	case sticky && port.External():
+		return chainStickyExternal
+	case sticky:
+		return chainSticky
+	case port.LocalOnly:
+		return chainName(externalLocalPrefix, n)
+	case port.External():
+		return chainName(externalPrefix, n)
+	}
+	return chainName(clusterPrefix, n)
+}
+
+// locally is the chain for a frontend's traffic that stays on this node.
+func locally(port *proxy.Port) string {
+	if n := len(port.LocalEndpoints); n > 0 {
+		return chainName(localPrefix, n)
+	}
+	return chainNoLocal
+}
+
+// slots numbers endpoints.
+func (w *writer) slots(fam *family, set *nft.Set, key string, protocol proxy.Protocol, endpoints []proxy.Endpoint) {
+	for slot, ep := range endpoints {
+		w.put(fam, set, nft.Element{
 			Key:  w.key().text(key).slot(uint32(slot)).done(),
 			Data: w.key().addr(ep.Addr()).port(ep.Port()).done(),
 		})
 		if ep.Local {
 			w.put(fam, fam.hairpin, nft.Element{
-				Key: w.key().addr(ep.Addr()).addr(ep.Addr()).proto(port.Protocol).port(ep.Port()).done(),
+				Key: w.key().addr(ep.Addr()).addr(ep.Addr()).proto(protocol).port(ep.Port()).done(),
 			})
 		}
+	}
+}
+
+// guard lets only those in that come from the source ranges.
+func (w *writer) guard(fam *family, key, comment string, port *proxy.Port) {
+	w.put(fam, fam.guarded, nft.Element{Key: key, Comment: comment})
+	for _, r := range ofFamily(fam.table.Family, port.SourceRanges) {
+		first, last := nft.Bounds(r)
+		w.put(fam, fam.sourceRanges, nft.Element{Key: w.key().text(key).text(first).done(), KeyEnd: w.key().text(key).text(last).done()})
+	}
+}
+
+// sticky has clients keep their endpoint.
+func (w *writer) sticky(fam *family, key, comment string, port *proxy.Port) {
+	w.put(fam, fam.stickyServices, nft.Element{Key: key, Goto: chainName(clusterPrefix, len(port.Endpoints)), Comment: comment})
+	w.keep(fam, fam.stickyIDs, key, port.ID, port, port.Endpoints)
+	if port.LocalOnly {
+		w.keep(fam, fam.stickyLocalIDs, key, port.ID|1, port, port.LocalEndpoints)
+	}
+}
+
+// keep has clients of a frontend remembered under id, as far as they have one
+// of these endpoints.
+func (w *writer) keep(fam *family, set *nft.Set, key string, id uint32, port *proxy.Port, endpoints []proxy.Endpoint) {
+	number := w.key().slot(id).done()
+	w.put(fam, set, nft.Element{Key: key, Data: number})
+	w.put(fam, fam.stickyTimeouts, nft.Element{Key: number, Goto: chainName(rememberPrefix, int(port.Affinity/time.Second))})
+	for _, ep := range endpoints {
+		w.put(fam, fam.stickyEndpoints, nft.Element{Key: w.key().slot(id).addr(ep.Addr()).port(ep.Port()).done()})
 	}
 }
 

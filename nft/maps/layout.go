@@ -4,7 +4,6 @@ import (
 	"iter"
 	"maps"
 	"slices"
-	"strconv"
 
 	"github.com/kube-verdict/kube-verdict/nft"
 	"github.com/kube-verdict/kube-verdict/proxy"
@@ -18,13 +17,18 @@ type Layout struct {
 
 // family is one table and its sets by what they hold.
 type family struct {
-	table       *nft.Table
-	clusterIPs  *nft.Set
-	services    *nft.Set
-	endpoints   *nft.Set
-	noEndpoints *nft.Set
-	hairpin     *nft.Set
-	podCIDRs    *nft.Set
+	table *nft.Table
+
+	clusterIPs, serviceCIDRs, podCIDRs *nft.Set
+	guarded, sourceRanges              *nft.Set
+	noEndpoints, hairpin               *nft.Set
+
+	services, endpoints           *nft.Set
+	localServices, localEndpoints *nft.Set
+
+	stickyServices, stickyIDs, stickyLocalIDs   *nft.Set
+	stickyEndpoints, stickyTimeouts, remembered *nft.Set
+
 	// frontendBytes and endpointBytes are the lengths of the keys and data that
 	// a frontend and each of its endpoints have in the maps.
 	frontendBytes, endpointBytes int
@@ -39,6 +43,9 @@ func NewLayout(c Config) *Layout {
 	return l
 }
 
+// Known are the networks that the configuration names.
+func (l *Layout) Known() Networks { return Networks{Pods: l.config.PodCIDRs} }
+
 // Tables are our tables, without elements.
 func (l *Layout) Tables() []*nft.Table {
 	return []*nft.Table{l.families[0].table, l.families[1].table}
@@ -51,136 +58,69 @@ func (l *Layout) family(f nft.Family) *family {
 	return &l.families[0]
 }
 
-// Priorities of our base chains. Translation comes before, and filtering
-// before, what others do at the standard priorities (dstnat, srcnat, filter):
-// the first to translate a connection decides, and another proxy drops what
-// it takes for an unallocated address at priority 0.
-const (
-	dnatPriority   = -105
-	snatPriority   = 95
-	filterPriority = -10
-)
+// frontend is the key that a packet finds its Service by.
+var frontend = []nft.Field{nft.DestAddr{}, nft.L4Proto{}, nft.DestPort{}}
+
+// slot is the key that a packet finds an endpoint by: a random one of n.
+func slot(n uint32) []nft.Field { return append(slices.Clone(frontend), nft.Random{Mod: n}) }
+
+// maxRemembered bounds the clients whose endpoint is remembered, over all
+// Services: 64 MiB of kernel memory at most. When it is full, further clients
+// get a random endpoint for each connection until others time out.
+const maxRemembered = 1 << 19
 
 func newFamily(f nft.Family, c Config) family {
-	frontend := []nft.Field{nft.DestAddr{}, nft.L4Proto{}, nft.DestPort{}}
+	source := nft.SourceAddr{}
+	endpoint := []nft.Field{nft.DestAddr{}, nft.DestPort{}}
+	id := nft.Priority{}
 	fam := family{
 		clusterIPs: &nft.Set{Name: "cluster-ips", Key: []nft.Field{nft.DestAddr{}}, Shared: true,
 			Comment: "ClusterIPs of all Services"},
-		podCIDRs: &nft.Set{Name: "pod-cidrs", Key: []nft.Field{nft.SourceAddr{}}, Interval: true,
+		serviceCIDRs: &nft.Set{Name: "service-cidrs", Key: []nft.Field{nft.DestAddr{}}, Interval: true,
+			Comment: "addresses that ClusterIPs are allocated from"},
+		podCIDRs: &nft.Set{Name: "pod-cidrs", Key: []nft.Field{source}, Interval: true,
 			Comment: "addresses of pods"},
-		hairpin: &nft.Set{Name: "hairpin", Key: []nft.Field{nft.SourceAddr{}, nft.DestAddr{}, nft.L4Proto{}, nft.DestPort{}}, Shared: true,
+		hairpin: &nft.Set{Name: "hairpin", Key: append([]nft.Field{source}, frontend...), Shared: true,
 			Comment: "endpoints on this node, which may reach themselves"},
 		noEndpoints: &nft.Set{Name: "no-endpoints", Key: frontend,
 			Comment: "frontends without endpoints"},
+		guarded: &nft.Set{Name: "guarded", Key: frontend,
+			Comment: "frontends with source ranges"},
+		sourceRanges: &nft.Set{Name: "source-ranges", Key: append(slices.Clone(frontend), source), Interval: true,
+			Comment: "frontend and who may use it"},
 		services: &nft.Set{Name: "services", Key: frontend, Verdicts: true,
 			Comment: "frontend to the chain for its number of endpoints"},
-		endpoints: &nft.Set{Name: "endpoints", Key: slot(1 << 16), Data: []nft.Field{nft.DestAddr{}, nft.DestPort{}}, Behind: true,
+		endpoints: &nft.Set{Name: "endpoints", Key: slot(1 << 16), Data: endpoint, Behind: true,
 			Comment: "frontend and slot to endpoint"},
+		localServices: &nft.Set{Name: "local-services", Key: frontend, Verdicts: true, Behind: true,
+			Comment: "the same for traffic from outside that stays on this node"},
+		localEndpoints: &nft.Set{Name: "local-endpoints", Key: slot(1 << 16), Data: endpoint, Behind: true,
+			Comment: "frontend and slot to endpoint on this node"},
+		stickyServices: &nft.Set{Name: "sticky-services", Key: frontend, Verdicts: true, Behind: true,
+			Comment: "frontend with session affinity to the chain for its number of endpoints"},
+		stickyIDs: &nft.Set{Name: "sticky-ids", Key: frontend, Data: []nft.Field{id},
+			Comment: "frontend with session affinity to the number of its Service port"},
+		stickyLocalIDs: &nft.Set{Name: "sticky-local-ids", Key: frontend, Data: []nft.Field{id},
+			Comment: "the same for traffic from outside that stays on this node"},
+		stickyEndpoints: &nft.Set{Name: "sticky-endpoints", Key: append([]nft.Field{id}, endpoint...), Shared: true,
+			Comment: "Service port and endpoints that clients may keep"},
+		stickyTimeouts: &nft.Set{Name: "sticky-timeouts", Key: []nft.Field{id}, Verdicts: true, Shared: true,
+			Comment: "Service port to the chain that remembers for its time"},
+		remembered: &nft.Set{Name: "remembered", Key: []nft.Field{source, id}, Data: endpoint, Dynamic: true, Size: maxRemembered,
+			Comment: "client and Service port to the endpoint it had last"},
 	}
 	fam.table = &nft.Table{
 		Family: f, Name: TableName, Comment: "Service traffic, programmed by kube-verdict",
-		Sets: []*nft.Set{fam.clusterIPs, fam.podCIDRs, fam.hairpin, fam.noEndpoints, fam.services, fam.endpoints},
+		Sets: []*nft.Set{
+			fam.clusterIPs, fam.serviceCIDRs, fam.podCIDRs, fam.hairpin, fam.noEndpoints, fam.guarded, fam.sourceRanges,
+			fam.services, fam.endpoints, fam.localServices, fam.localEndpoints,
+			fam.stickyServices, fam.stickyIDs, fam.stickyLocalIDs, fam.stickyEndpoints, fam.stickyTimeouts, fam.remembered,
+		},
+		Chains: fixedChains(f, c),
 	}
-	fam.table.Chains = fam.chains(c)
 	fam.frontendBytes = fam.clusterIPs.KeyLen(f) + fam.services.KeyLen(f)
 	fam.endpointBytes = fam.endpoints.KeyLen(f) + fam.endpoints.DataLen(f)
 	return fam
-}
-
-func slot(n uint32) []nft.Field {
-	return []nft.Field{nft.DestAddr{}, nft.L4Proto{}, nft.DestPort{}, nft.Random{Mod: n}}
-}
-
-func (fam *family) chains(c Config) []*nft.Chain {
-	base := func(name, typ string, hook nft.Hook, priority int32, rules ...nft.Rule) *nft.Chain {
-		return &nft.Chain{Name: name, Base: &nft.Base{Type: typ, Hook: hook, Priority: priority}, Rules: rules}
-	}
-	jump := func(chain string) nft.Rule { return rule(nft.Jump{Chain: chain}) }
-	check := rule(nft.NewConnection{}, nft.Jump{Chain: "reject-unserved"})
-	return []*nft.Chain{
-		base("nat-prerouting", "nat", nft.Prerouting, dnatPriority, jump("services")),
-		base("nat-output", "nat", nft.Output, dnatPriority, jump("services")),
-		base("nat-postrouting", "nat", nft.Postrouting, snatPriority, jump("masquerading")),
-		base("filter-input", "filter", nft.Input, filterPriority, check),
-		base("filter-forward", "filter", nft.Forward, filterPriority, check),
-		base("filter-output", "filter", nft.Output, filterPriority, check),
-		{Name: "services", Rules: fam.dispatch(c)},
-		{Name: "masquerading", Rules: fam.masquerade(c)},
-		{Name: "reject-unserved", Rules: fam.reject()},
-	}
-}
-
-// dispatch sends each new connection to the chain of its Service.
-func (fam *family) dispatch(c Config) []nft.Rule {
-	clusterIP := nft.InSet{Key: fam.clusterIPs.Key, Set: fam.clusterIPs.Name}
-	dispatch := nft.Dispatch{Key: fam.services.Key, Map: fam.services.Name}
-	var rules []nft.Rule
-	if len(c.podCIDRs(fam.table.Family)) > 0 {
-		rules = append(rules, nft.Rule{
-			Statements: []nft.Statement{clusterIP,
-				nft.InSet{Key: fam.podCIDRs.Key, Set: fam.podCIDRs.Name, Not: true},
-				nft.Mark{Bits: c.mark()}},
-			Comment: "masquerade traffic to ClusterIPs that does not come from pods",
-		})
-	}
-	return append(rules, rule(dispatch))
-}
-
-// masquerade gives this node's address to connections that would not come
-// back otherwise.
-func (fam *family) masquerade(c Config) []nft.Rule {
-	return []nft.Rule{
-		rule(nft.Marked{Bits: c.mark()}, nft.Mark{Bits: c.mark(), Flip: true}, nft.Masquerade{}),
-		{
-			Statements: []nft.Statement{nft.Translated{},
-				nft.InSet{Key: fam.hairpin.Key, Set: fam.hairpin.Name},
-				nft.Masquerade{}},
-			Comment: "hairpin: an endpoint that reached itself through a Service",
-		},
-	}
-}
-
-// reject answers clients of frontends that lead nowhere. It has to run after
-// translation: kernels before 5.9 can't reject in prerouting.
-func (fam *family) reject() []nft.Rule {
-	return []nft.Rule{
-		rule(nft.InSet{Key: fam.noEndpoints.Key, Set: fam.noEndpoints.Name}, nft.Reject{}),
-		{
-			Statements: []nft.Statement{nft.InSet{Key: fam.clusterIPs.Key, Set: fam.clusterIPs.Name}, nft.Reject{}},
-			Comment:    "a port that the ClusterIP does not have",
-		},
-	}
-}
-
-func rule(statements ...nft.Statement) nft.Rule { return nft.Rule{Statements: statements} }
-
-const clusterPrefix = "cluster-"
-
-// clusterChain is the name of the chain for n endpoints.
-func clusterChain(n int) string { return clusterPrefix + strconv.Itoa(n) }
-
-// Chain makes the chain that a verdict names, or nil if the layout has no such
-// chain. Which of them are there depends on the Services.
-func (l *Layout) Chain(t *nft.Table, name string) *nft.Chain {
-	if len(name) <= len(clusterPrefix) || name[:len(clusterPrefix)] != clusterPrefix {
-		return nil
-	}
-	n, err := strconv.ParseUint(name[len(clusterPrefix):], 10, 32)
-	if err != nil || n == 0 || name != clusterChain(int(n)) {
-		return nil
-	}
-	endpoints := l.family(t.Family).endpoints
-	translate := func(n uint32) nft.Rule { return rule(nft.TranslateTo{Key: slot(n), Map: endpoints.Name}) }
-	rules := []nft.Rule{translate(uint32(n))}
-	if n > 1 {
-		// The slot may have gone since the verdict was looked up; the lower
-		// ones are still there.
-		rules = append(rules, translate(uint32(n-1)))
-	}
-	// Never let a connection through untranslated: a dropped packet is sent
-	// again, a confirmed connection stays wrong.
-	rules = append(rules, rule(nft.Counter{}, nft.Drop{}))
-	return &nft.Chain{Name: name, Rules: rules}
 }
 
 // Chains are the names, by table, of the chains that Services with these
@@ -205,8 +145,24 @@ func (l *Layout) Chains(services iter.Seq[*proxy.Service]) map[*nft.Table][]stri
 	names := map[*nft.Table][]string{}
 	for t, used := range counts {
 		for _, n := range slices.Sorted(maps.Keys(used)) {
-			names[t] = append(names[t], clusterChain(n))
+			names[t] = append(names[t], chainName(clusterPrefix, n))
 		}
 	}
 	return names
 }
+
+// Memory are the sets of a table that clients are remembered in.
+type Memory struct {
+	// Endpoints has those that clients may keep, and Remembered, which rules
+	// write, those that they have.
+	Endpoints, Remembered *nft.Set
+}
+
+// Memory is the table's memory of clients.
+func (l *Layout) Memory(t *nft.Table) Memory {
+	fam := l.family(t.Family)
+	return Memory{fam.stickyEndpoints, fam.remembered}
+}
+
+// Endpoint is the key in Endpoints that an element of Remembered stands for.
+func (m Memory) Endpoint(f nft.Family, e *nft.Element) string { return e.Key[f.AddrLen():] + e.Data }

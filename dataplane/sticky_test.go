@@ -1,0 +1,84 @@
+package dataplane_test
+
+import (
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/kube-verdict/kube-verdict/proxy"
+)
+
+// sticky gives a Service session affinity, and another way in: a NodePort.
+func sticky(svc proxy.Service, id uint32, timeout time.Duration) proxy.Service {
+	for i := range svc.Ports {
+		p := &svc.Ports[i]
+		p.Affinity, p.ID = timeout, id
+		node := *p
+		node.Port = 30080
+		node.Frontends = []proxy.Frontend{{Addr: nodeAddrs[0], Kind: proxy.NodePort}}
+		if !p.Frontends[0].Addr.Is4() {
+			node.Frontends[0].Addr = nodeAddrs[1]
+		}
+		svc.Ports = append(svc.Ports, node)
+	}
+	return svc
+}
+
+// A client keeps its endpoint through every frontend of the Service port, until
+// that endpoint goes.
+func TestAClientKeepsItsEndpoint(t *testing.T) {
+	w := newWorld(t)
+	for _, protocol := range []string{"tcp", "udp"} {
+		base := func(backends string) proxy.Service {
+			return sticky(service("s-"+protocol, protocol+"/80", vip4+","+vip6, backends), 2*uint32(len(protocol)+int(protocol[0])), time.Hour)
+		}
+		w.program(base(backends))
+		for i, family := range []string{"IPv4", "IPv6"} {
+			frontends := []netip.AddrPort{frontends[i], netip.AddrPortFrom(nodeAddrs[i], 30080)}
+			has := func() netip.AddrPort {
+				t.Helper()
+				hits := map[netip.AddrPort]int{}
+				for _, to := range frontends {
+					for at, n := range spread(t, w.asker.Namespace, protocol, to, 10) {
+						hits[at] += n
+					}
+				}
+				if len(hits) != 1 {
+					t.Fatalf("%s over %s: one client got %v", protocol, family, hits)
+				}
+				for at := range hits {
+					return at
+				}
+				return netip.AddrPort{}
+			}
+			w.program(base(backends))
+			first := has()
+			// Without the endpoint that it has, it gets another and keeps that.
+			rest := ""
+			for _, text := range []string{"10.254.0.1:8080", "10.254.0.2:8080", "10.254.0.3:8080", "[fd00:10:254::1]:8080", "[fd00:10:254::2]:8080", "[fd00:10:254::3]:8080"} {
+				if text != first.String() {
+					rest += ",*" + text
+				}
+			}
+			w.program(base(rest[1:]))
+			w.sweep()
+			second := has()
+			if second == first {
+				t.Errorf("%s over %s: the client is still sent to %s, which is gone", protocol, family, first)
+			}
+			// When the old one is back, nothing changes for the client.
+			w.program(base(backends))
+			w.sweep()
+			if third := has(); third != second {
+				t.Errorf("%s over %s: the client went from %s to %s for no reason", protocol, family, second, third)
+			}
+		}
+		w.program(gone("s-" + protocol))
+		w.sweep()
+		for _, table := range []string{"ip", "ip6"} {
+			if n := len(must(w.conn.Elements(w.table(table), "remembered"))(t)); n != 0 {
+				t.Errorf("%d clients are remembered for a Service that is gone", n)
+			}
+		}
+	}
+}

@@ -1,0 +1,81 @@
+package maps
+
+import (
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/kube-verdict/kube-verdict/nft"
+)
+
+// Prefixes of the chains that exist once for each number: of endpoints, or, for
+// the last, of seconds. Which of them are there depends on the Services.
+const (
+	// clusterPrefix translates to one of all endpoints.
+	clusterPrefix = "cluster-"
+	// externalPrefix is for traffic from outside that may go to any of them.
+	externalPrefix = "external-"
+	// externalLocalPrefix is for traffic from outside that stays on this node,
+	// except for what this node and pods send.
+	externalLocalPrefix = "external-local-"
+	// localPrefix translates to one of the endpoints on this node.
+	localPrefix = "local-"
+	// rememberPrefix remembers a client's endpoint for so many seconds.
+	rememberPrefix = "remember-"
+)
+
+func chainName(prefix string, n int) string { return prefix + strconv.Itoa(n) }
+
+// Chain makes the chain that a verdict names, or nil if the layout has no such
+// chain, or has it always.
+func (l *Layout) Chain(t *nft.Table, name string) *nft.Chain {
+	at := strings.LastIndexByte(name, '-') + 1
+	n, err := strconv.ParseUint(name[at:], 10, 32)
+	if err != nil || n == 0 || name != chainName(name[:at], int(n)) {
+		return nil
+	}
+	r := rules{t.Family, l.config}
+	chain := &nft.Chain{Name: name}
+	switch name[:at] {
+	case clusterPrefix:
+		chain.Rules = r.translate("endpoints", uint32(n))
+	case localPrefix:
+		chain.Rules = r.translate("local-endpoints", uint32(n))
+	case externalPrefix:
+		chain.Rules = []nft.Rule{r.mark(), rule(nft.Goto{Chain: chainName(clusterPrefix, int(n))})}
+	case externalLocalPrefix:
+		chain.Rules = append(r.shortCircuit(chainName(clusterPrefix, int(n))),
+			rule(nft.Dispatch{Key: frontend, Map: "local-services"}),
+			rule(nft.Counter{}, nft.Drop{}))
+	case rememberPrefix:
+		chain.Rules = r.remember(time.Duration(n) * time.Second)
+	default:
+		return nil
+	}
+	return chain
+}
+
+// translate gives a connection the endpoint in a random one of n slots.
+func (r rules) translate(slots string, n uint32) []nft.Rule {
+	to := func(n uint32) nft.Rule { return rule(nft.TranslateTo{Key: slot(n), Map: slots}) }
+	list := []nft.Rule{to(n)}
+	if n > 1 {
+		// The slot may have gone since the verdict was looked up; the lower
+		// ones are still there.
+		list = append(list, to(n-1))
+	}
+	// Never let a connection through untranslated: a dropped packet is sent
+	// again, a confirmed connection stays wrong.
+	return append(list, rule(nft.Counter{}, nft.Drop{}))
+}
+
+func (r rules) remember(timeout time.Duration) []nft.Rule {
+	return []nft.Rule{
+		rule(nft.Remember{
+			Map: "remembered", Timeout: timeout,
+			Key:  []nft.Field{nft.OriginalSource{}, nft.Priority{}},
+			Data: []nft.Field{nft.DestAddr{}, nft.DestPort{}},
+		}),
+		rule(nft.SetPriority{}),
+	}
+}
