@@ -6,7 +6,6 @@ import (
 	"math"
 	"net/http"
 	"runtime/debug"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -14,12 +13,11 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	eventsv1 "k8s.io/api/events/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	networkingv1 "k8s.io/api/networking/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/rest"
 	"k8s.io/utils/ptr"
 	ctrl "sigs.k8s.io/controller-runtime"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/config"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 	ctrlmetrics "sigs.k8s.io/controller-runtime/pkg/metrics"
@@ -27,6 +25,7 @@ import (
 
 	"github.com/kube-verdict/kube-verdict/controllers"
 	"github.com/kube-verdict/kube-verdict/dataplane"
+	"github.com/kube-verdict/kube-verdict/healthcheck"
 	"github.com/kube-verdict/kube-verdict/metrics"
 	"github.com/kube-verdict/kube-verdict/nft"
 	"github.com/kube-verdict/kube-verdict/nft/kernel"
@@ -68,8 +67,12 @@ func Run(ctx context.Context, api *rest.Config, c Config, log logr.Logger) error
 	m := metrics.New(ctrlmetrics.Registry)
 	reporter := newReporter(log, mgr.GetEventRecorder("kube-verdict"), mgr.GetCache(), m)
 	counted := &counted{Conn: conn, metrics: m}
-	programmer := dataplane.NewProgrammer(dataplane.NewWriter(counted, maps.NewLayout(c.Layout)), log, reporter)
-	node := &node{config: c, log: log}
+	var ready atomic.Bool
+	checks := healthcheck.New(ready.Load)
+	defer checks.Close()
+	follow := &follower{reporter: reporter, checks: checks}
+	programmer := dataplane.NewProgrammer(dataplane.NewWriter(counted, maps.NewLayout(c.Layout)), log, follow)
+	node := &node{config: c, log: log, moved: follow.moved}
 	loaded := make(chan struct{})
 	services := &controllers.ServiceReconciler{
 		Cache: mgr.GetCache(), Sink: programmer, Node: node.model, Problems: reporter.Problems, Loaded: loaded,
@@ -81,7 +84,16 @@ func Run(ctx context.Context, api *rest.Config, c Config, log logr.Logger) error
 	if err := nodes.SetupWithManager(mgr); err != nil {
 		return err
 	}
-	var ready atomic.Bool
+	networks := &controllers.ServiceCIDRReconciler{Cache: mgr.GetCache(), Loaded: loaded, Changed: func(all []*networkingv1.ServiceCIDR) {
+		cidrs, problems := proxy.ServiceCIDRs(all)
+		for _, p := range problems {
+			log.Info("Part of a ServiceCIDR was left out", "problem", p.String())
+		}
+		programmer.SetNetworks(maps.Networks{Pods: c.Layout.PodCIDRs, Services: cidrs})
+	}}
+	if err := networks.SetupWithManager(mgr); err != nil {
+		return err
+	}
 	err = mgr.Add(manager.RunnableFunc(func(ctx context.Context) error {
 		// What reads a cache waits until it is synced. The manager must know of no
 		// cache before it starts: it would wait itself, and not end when it is told
@@ -92,10 +104,18 @@ func Run(ctx context.Context, api *rest.Config, c Config, log logr.Logger) error
 		if err := node.load(ctx, mgr.GetCache()); err != nil {
 			return err
 		}
+		if err := networks.Load(ctx); err != nil {
+			return err
+		}
 		if err := services.Load(ctx); err != nil {
 			return err
 		}
 		close(loaded)
+		go node.watch(ctx, func() {
+			if err := services.Load(ctx); err != nil {
+				log.Error(err, "The node's addresses have changed, but not what depends on them")
+			}
+		})
 		return programmer.Run(ctx, func() {
 			ready.Store(true)
 			log.Info("Services are programmed")
@@ -118,8 +138,8 @@ func Run(ctx context.Context, api *rest.Config, c Config, log logr.Logger) error
 		return err
 	}
 	log.Info("Starting", "node", c.NodeName, "podCIDRs", c.Layout.PodCIDRs)
-	if len(c.Layout.PodCIDRs) == 0 {
-		log.Info("No --pod-cidrs: traffic to ClusterIPs is not masqueraded, so clients outside the cluster may get no answer")
+	if len(c.Layout.PodCIDRs) == 0 && c.Layout.PodInterface == "" && !c.Layout.MasqueradeAll {
+		log.Info("No --pod-cidrs and no --pod-interface: traffic to ClusterIPs is not masqueraded, so clients outside the cluster may get no answer")
 	}
 	err = mgr.Start(ctx)
 	if ctx.Err() != nil {
@@ -132,7 +152,7 @@ func Run(ctx context.Context, api *rest.Config, c Config, log logr.Logger) error
 
 func newManager(api *rest.Config, c Config, log logr.Logger) (ctrl.Manager, error) {
 	scheme := runtime.NewScheme()
-	for _, add := range []func(*runtime.Scheme) error{corev1.AddToScheme, discoveryv1.AddToScheme, eventsv1.AddToScheme} {
+	for _, add := range []func(*runtime.Scheme) error{corev1.AddToScheme, discoveryv1.AddToScheme, networkingv1.AddToScheme, eventsv1.AddToScheme} {
 		if err := add(scheme); err != nil {
 			return nil, err
 		}
@@ -152,52 +172,6 @@ func newManager(api *rest.Config, c Config, log logr.Logger) (ctrl.Manager, erro
 		// Nothing is lost by leaving it: a commit is whole or has not begun.
 		GracefulShutdownTimeout: ptr.To(5 * time.Second),
 	})
-}
-
-// node is this node as it is known now.
-type node struct {
-	config Config
-	log    logr.Logger
-
-	mu  sync.Mutex
-	now Local
-}
-
-func (n *node) model() proxy.Node {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	return n.now.Node
-}
-
-func (n *node) load(ctx context.Context, cache client.Reader) error {
-	object := &corev1.Node{}
-	err := cache.Get(ctx, client.ObjectKey{Name: n.config.NodeName}, object)
-	if apierrors.IsNotFound(err) {
-		n.log.Info("There is no such Node: using this machine's addresses until there is", "node", n.config.NodeName)
-		object, err = nil, nil
-	}
-	if err != nil {
-		return err
-	}
-	n.changed(object)
-	return nil
-}
-
-// changed takes over a Node object and says whether Services depend on what is
-// new.
-func (n *node) changed(object *corev1.Node) bool {
-	local, err := FindLocal(n.config.NodeName, object, n.config.NodePortAddresses)
-	if err != nil {
-		n.log.Error(err, "Part of what is known of this node was left out")
-	}
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	matters := !n.now.Node.Equal(local.Node)
-	n.now = local
-	if matters {
-		n.log.Info("Node", "name", local.Name, "addresses", local.Addresses, "fromNodeObject", local.FromObject)
-	}
-	return matters
 }
 
 // counted is the connection to the kernel, with metrics of what goes over it.

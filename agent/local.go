@@ -27,8 +27,6 @@ type Local struct {
 	// FromObject says that the addresses are those of the Node object; else
 	// they are the machine's.
 	FromObject bool
-	// NodePorts are the addresses that accept NodePort traffic.
-	NodePorts []netip.Addr
 }
 
 // FindLocal collects what is known of the node of that name. Its addresses
@@ -39,6 +37,7 @@ func FindLocal(name string, object *corev1.Node, nodePortAddresses []string) (Lo
 	var wrong []error
 	if object != nil {
 		l.FromObject = true
+		l.Zone = object.Labels[corev1.LabelTopologyZone]
 		for _, a := range object.Status.Addresses {
 			if a.Type != corev1.NodeInternalIP && a.Type != corev1.NodeExternalIP {
 				continue
@@ -81,38 +80,41 @@ func interfaceAddresses() ([]netip.Addr, error) {
 	return own, nil
 }
 
-// nodePorts picks the addresses that accept NodePort traffic: all, the first
-// of each family (the node's primary addresses), the loopback ones, or those
-// in CIDRs.
-func nodePorts(addresses []netip.Addr, wanted []string) ([]netip.Addr, error) {
+// nodePorts picks the addresses that accept NodePort traffic: the node's primary
+// ones, which are the first of each family; all of the machine's, or those in
+// CIDRs; or the loopback one. Linux routes nothing from ::1 to anywhere else, so
+// that there is no NodePort.
+func nodePorts(node []netip.Addr, wanted []string) ([]netip.Addr, error) {
 	if len(wanted) == 1 {
 		switch wanted[0] {
 		case NodePortAll:
-			return addresses, nil
+			own, err := interfaceAddresses()
+			slices.SortFunc(own, netip.Addr.Compare)
+			return own, err
 		case NodePortPrimary:
 			var first []netip.Addr
 			for _, is4 := range []bool{true, false} {
-				if i := slices.IndexFunc(addresses, func(a netip.Addr) bool { return a.Is4() == is4 }); i >= 0 {
-					first = append(first, addresses[i])
+				if i := slices.IndexFunc(node, func(a netip.Addr) bool { return a.Is4() == is4 }); i >= 0 {
+					first = append(first, node[i])
 				}
 			}
 			return first, nil
 		case NodePortLocalhost:
-			return []netip.Addr{netip.AddrFrom4([4]byte{127, 0, 0, 1}), netip.IPv6Loopback()}, nil
+			return []netip.Addr{netip.AddrFrom4([4]byte{127, 0, 0, 1})}, nil
 		}
 	}
-	var picked []netip.Addr
+	var prefixes []netip.Prefix
 	for _, text := range wanted {
 		prefix, err := netip.ParsePrefix(strings.TrimSpace(text))
 		if err != nil {
 			return nil, fmt.Errorf("--nodeport-addresses: %q is neither a CIDR such as 192.168.0.0/16 nor, alone, one of %s, %s and %s",
 				text, NodePortPrimary, NodePortAll, NodePortLocalhost)
 		}
-		for _, a := range addresses {
-			if prefix.Contains(a) && !slices.Contains(picked, a) {
-				picked = append(picked, a)
-			}
-		}
+		prefixes = append(prefixes, prefix)
 	}
-	return picked, nil
+	own, err := interfaceAddresses()
+	slices.SortFunc(own, netip.Addr.Compare)
+	return slices.DeleteFunc(own, func(a netip.Addr) bool {
+		return !slices.ContainsFunc(prefixes, func(p netip.Prefix) bool { return p.Contains(a) })
+	}), err
 }

@@ -16,7 +16,7 @@ import (
 
 // object is a Node with addresses such as "InternalIP 10.240.0.11".
 func object(addresses ...string) *corev1.Node {
-	n := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "node-a", Labels: map[string]string{"a": "b"}}}
+	n := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "node-a", Labels: map[string]string{"a": "b", corev1.LabelTopologyZone: "a"}}}
 	for _, text := range addresses {
 		kind, address, _ := strings.Cut(text, " ")
 		n.Status.Addresses = append(n.Status.Addresses, corev1.NodeAddress{Type: corev1.NodeAddressType(kind), Address: address})
@@ -90,26 +90,43 @@ func TestSlimNodeIsAsGood(t *testing.T) {
 	if err != nil || fmt.Sprint(got) != fmt.Sprint(want) {
 		t.Errorf("the slim Node gives %+v, %v, the whole one %+v", got, err, want)
 	}
-	if client.Object(kept).GetLabels() != nil {
-		t.Errorf("the labels %v are kept, and nothing reads them", kept.Labels)
+	if got.Zone != "a" {
+		t.Errorf("the zone is %q, want a", got.Zone)
+	}
+	if labels := client.Object(kept).GetLabels(); len(labels) != 1 {
+		t.Errorf("the labels %v are kept, and only the zone is read", labels)
 	}
 }
 
-// The addresses for NodePorts are chosen from the node's.
+// The addresses for NodePorts are chosen from the node's, or from all that the
+// machine has.
 func TestNodePortAddresses(t *testing.T) {
-	node := object("InternalIP 10.240.0.11", "InternalIP 10.240.1.11", "ExternalIP 203.0.113.9", "InternalIP fd00::11", "InternalIP fd00::12")
+	var own []netip.Addr
+	for _, text := range []string{"10.240.0.11", "10.240.1.11", "203.0.113.9", "fd00::11", "fd00::12"} {
+		own = append(own, netip.MustParseAddr(text))
+	}
+	ns := testbed.NewTestNode(t, own...)
+	node := object("InternalIP 10.240.1.11", "ExternalIP 203.0.113.9", "InternalIP fd00::12")
 	for _, tc := range []struct{ wanted, picked, complaint string }{
-		{"primary", "10.240.0.11 fd00::11", ""},
+		{"primary", "10.240.1.11 fd00::12", ""},
 		{"all", "10.240.0.11 10.240.1.11 203.0.113.9 fd00::11 fd00::12", ""},
-		{"localhost", "127.0.0.1 ::1", ""},
+		{"localhost", "127.0.0.1", ""},
 		{"10.240.0.0/16", "10.240.0.11 10.240.1.11", ""},
 		{"10.240.0.0/16,10.240.1.0/24, fd00::12/128", "10.240.0.11 10.240.1.11 fd00::12", ""},
 		{"192.0.2.0/24", "", ""},
+		{"0.0.0.0/0", "10.240.0.11 10.240.1.11 203.0.113.9", ""},
 		{"", "", `"" is neither a CIDR`},
 		{"10.240.0.11", "", `"10.240.0.11" is neither a CIDR`},
 		{"primary,all", "", `"primary" is neither a CIDR such as 192.168.0.0/16 nor, alone, one of primary, all and localhost`},
 	} {
-		local, err := FindLocal("node-a", node, strings.Split(tc.wanted, ","))
+		var local Local
+		var err error
+		if e := ns.Do(func() error {
+			local, err = FindLocal("node-a", node, strings.Split(tc.wanted, ","))
+			return nil
+		}); e != nil {
+			t.Fatal(e)
+		}
 		if got := join(local.NodePorts); got != tc.picked {
 			t.Errorf("--nodeport-addresses=%s picks %s, want %s", tc.wanted, got, tc.picked)
 		}

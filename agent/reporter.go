@@ -120,6 +120,24 @@ func (r *reporter) Refused(name proxy.Name, err error) {
 	r.event(name, nil, "KernelRefused", []string{text, "what was programmed before stays"})
 }
 
+// Unchecked tells that load balancers that ask about a Service get no answer, or
+// that they do again.
+func (r *reporter) Unchecked(name proxy.Name, err error) {
+	text := ""
+	if err != nil {
+		text = err.Error()
+	}
+	if !r.news(name, "unchecked", text) {
+		return
+	}
+	if err == nil {
+		r.log.Info("Load balancers get an answer about a Service again", "service", name)
+		return
+	}
+	r.log.Error(err, "Load balancers get no answer from this node about a Service", "service", name)
+	r.event(name, nil, "FailedToStartServiceHealthcheck", []string{err.Error()})
+}
+
 // Programmed counts a round.
 func (r *reporter) Programmed(changed int, took time.Duration) {
 	r.metrics.Services.Add(float64(changed))

@@ -1,0 +1,100 @@
+package agent
+
+import (
+	"context"
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/go-logr/logr"
+	"github.com/vishvananda/netlink"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/kube-verdict/kube-verdict/proxy"
+)
+
+// node is this node as it is known now.
+type node struct {
+	config Config
+	log    logr.Logger
+
+	// moved is told which addresses accept NodePort traffic.
+	moved func([]netip.Addr)
+
+	mu     sync.Mutex
+	object *corev1.Node
+	now    Local
+}
+
+func (n *node) model() proxy.Node {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.now.Node
+}
+
+func (n *node) load(ctx context.Context, cache client.Reader) error {
+	object := &corev1.Node{}
+	err := cache.Get(ctx, client.ObjectKey{Name: n.config.NodeName}, object)
+	if apierrors.IsNotFound(err) {
+		n.log.Info("There is no such Node: using this machine's addresses until there is", "node", n.config.NodeName)
+		object, err = nil, nil
+	}
+	if err != nil {
+		return err
+	}
+	n.changed(object)
+	return nil
+}
+
+// changed takes over a Node object and says whether Services depend on what is
+// new.
+func (n *node) changed(object *corev1.Node) bool {
+	local, err := FindLocal(n.config.NodeName, object, n.config.NodePortAddresses)
+	if err != nil {
+		n.log.Error(err, "Part of what is known of this node was left out")
+	}
+	n.mu.Lock()
+	matters := !n.now.Node.Equal(local.Node)
+	n.object, n.now = object, local
+	n.mu.Unlock()
+	if matters {
+		n.log.Info("Node", "name", local.Name, "zone", local.Zone, "addresses", local.Addresses, "fromNodeObject", local.FromObject, "nodePorts", local.NodePorts)
+		n.moved(local.NodePorts)
+	}
+	return matters
+}
+
+// watch calls moved when the machine's addresses have changed in a way that
+// Services depend on, until the context ends.
+func (n *node) watch(ctx context.Context, moved func()) {
+	updates := make(chan netlink.AddrUpdate, 64)
+	failed := func(err error) { n.log.Error(err, "Changes of this machine's addresses go unnoticed for now") }
+	if err := netlink.AddrSubscribeWithOptions(updates, ctx.Done(), netlink.AddrSubscribeOptions{ErrorCallback: failed}); err != nil {
+		failed(err)
+		return
+	}
+	// Addresses come and go by the dozen when interfaces do.
+	const settle = 50 * time.Millisecond
+	var still <-chan time.Time
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case _, open := <-updates:
+			if !open {
+				return
+			}
+			still = time.After(settle)
+		case <-still:
+			still = nil
+			n.mu.Lock()
+			object := n.object
+			n.mu.Unlock()
+			if n.changed(object) {
+				moved()
+			}
+		}
+	}
+}
