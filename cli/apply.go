@@ -25,7 +25,8 @@ func newApply(o *options) *cobra.Command {
 		Short: "Program Services from manifests, without a cluster",
 		Long: `Programs the Services and EndpointSlices in the given manifests (YAML or JSON)
 into the current network namespace. A Node among them that has this node's name
-gives its addresses; other objects are passed over.
+gives its addresses and zone, and ServiceCIDRs say which virtual addresses there
+can be; other objects are passed over.
 
 Once more with the same files writes nothing; with others, only differences. A
 Service that is gone from the files is gone from the kernel. What can't be
@@ -89,8 +90,8 @@ type applier struct {
 	wrong int
 }
 
-// errIncomplete ends the command when some input was wrong: its parts have
-// been named already.
+// These end the command when some input was wrong: its parts have been named
+// already.
 var (
 	errWrong      = errors.New("some input was left out (see above); the rest is programmed")
 	errIncomplete = errors.New("some input was left out (see above); the rest is programmed, and nothing was removed from the kernel")
@@ -115,7 +116,7 @@ func (a *applier) dryRun() error {
 		a.Conflicts(svc.Name, cluster.Conflicts(svc.Name))
 		granted = append(granted, svc)
 	}
-	tx, err := dataplane.Difference(a.conn, a.layout, granted, !input.complete)
+	tx, err := dataplane.Difference(a.conn, a.layout, input.networks, granted, !input.complete)
 	if err != nil {
 		return err
 	}
@@ -139,6 +140,7 @@ func (a *applier) apply() error {
 	if err != nil {
 		return err
 	}
+	a.programmer.SetNetworks(input.networks)
 	now := map[proxy.Name]bool{}
 	for _, svc := range input.services {
 		now[svc.Name] = true
@@ -236,4 +238,4 @@ func (a *applier) Refused(name proxy.Name, err error) {
 }
 
 // Programmed is for those that count.
-func (a *applier) Programmed(int, time.Duration) {}
+func (a *applier) Programmed([]dataplane.Applied, time.Duration) {}

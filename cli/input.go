@@ -7,12 +7,14 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/kube-verdict/kube-verdict/manifests"
+	"github.com/kube-verdict/kube-verdict/nft/maps"
 	"github.com/kube-verdict/kube-verdict/proxy"
 )
 
 // input is what manifests say about Services.
 type input struct {
 	services []proxy.Service
+	networks maps.Networks
 	// complete says that every Service in them was understood; what is missing
 	// is gone.
 	complete bool
@@ -42,6 +44,13 @@ func (o *options) read(files []string, stdin io.Reader, errs io.Writer) (*input,
 	if err != nil {
 		return nil, err
 	}
+	config, err := o.layout()
+	if err != nil {
+		return nil, err
+	}
+	cidrs, problems := proxy.ServiceCIDRs(objects.ServiceCIDRs)
+	in.networks = maps.Networks{Pods: config.PodCIDRs, Services: cidrs}
+	in.tell(errs, problems)
 	for _, svc := range objects.Services {
 		if !proxy.Handles(svc) {
 			continue
@@ -53,17 +62,22 @@ func (o *options) read(files []string, stdin io.Reader, errs io.Writer) (*input,
 			continue
 		}
 		model, problems := proxy.Build(svc, objects.Slices[key], local.Node)
-		for _, p := range problems {
-			kind := "error"
-			if p.Warning {
-				kind = "warning"
-			} else {
-				in.wrong = true
-			}
-			fmt.Fprintf(errs, "%s: %s\n", kind, p.String())
-		}
+		in.tell(errs, problems)
 		in.complete = in.complete && !model.Partial
 		in.services = append(in.services, model)
 	}
 	return in, nil
+}
+
+// tell prints what is wrong with an object.
+func (in *input) tell(errs io.Writer, problems []proxy.Problem) {
+	for _, p := range problems {
+		kind := "error"
+		if p.Warning {
+			kind = "warning"
+		} else {
+			in.wrong = true
+		}
+		fmt.Fprintf(errs, "%s: %s\n", kind, p.String())
+	}
 }

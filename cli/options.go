@@ -18,6 +18,8 @@ type options struct {
 	nodeName          string
 	podCIDRs          []string
 	nodePortAddresses []string
+	podInterface      string
+	masqueradeAll     bool
 	masqueradeBit     int
 }
 
@@ -27,7 +29,11 @@ func (o *options) addTo(flags *pflag.FlagSet) {
 	flags.StringSliceVar(&o.podCIDRs, "pod-cidrs", nil,
 		"addresses of the cluster's pods, IPv4 and IPv6, as in 10.244.0.0/16,fd00:10:244::/56; traffic to a ClusterIP from elsewhere is masqueraded (default: none is)")
 	flags.StringSliceVar(&o.nodePortAddresses, "nodeport-addresses", []string{agent.NodePortPrimary},
-		"addresses of this node that accept NodePort traffic: CIDRs, or one of primary, all, localhost (checked and kept for NodePorts, which this version does not serve yet)")
+		"addresses of this node that accept NodePort traffic: CIDRs, or one of primary (the first of each family), all (but loopback ones), localhost")
+	flags.StringVar(&o.podInterface, "pod-interface", "",
+		"tell traffic from pods by the interface that it comes in by, not by --pod-cidrs: a bridge's name, or, with * at its end, what the names of pods' interfaces start with, as in cali*")
+	flags.BoolVar(&o.masqueradeAll, "masquerade-all", false,
+		"masquerade all traffic to ClusterIPs, from pods as well")
 	flags.IntVar(&o.masqueradeBit, "masquerade-bit", maps.DefaultMasqueradeBit,
 		"bit of the packet mark, 0 to 31, for traffic to masquerade; no other software on the node may use it")
 }
@@ -50,7 +56,7 @@ func (o *options) node() (string, error) {
 
 // layout is the configuration of the tables that the flags ask for.
 func (o *options) layout() (maps.Config, error) {
-	c := maps.Config{MasqueradeBit: o.masqueradeBit}
+	c := maps.Config{MasqueradeBit: o.masqueradeBit, MasqueradeAll: o.masqueradeAll, PodInterface: o.podInterface}
 	for _, text := range o.podCIDRs {
 		prefix, err := netip.ParsePrefix(strings.TrimSpace(text))
 		if err != nil {

@@ -52,7 +52,7 @@ replaces both tables in one transaction, or JSON for other programs.`,
 				}
 				granted = append(granted, svc)
 			}
-			contents, err := dataplane.Contents(maps.NewLayout(config), granted)
+			contents, err := dataplane.Contents(maps.NewLayout(config), input.networks, granted)
 			if err != nil {
 				return err
 			}

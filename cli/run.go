@@ -34,8 +34,8 @@ ends: connections go on, and the next start takes them over. To remove them:
 kube-verdict cleanup.
 
 It needs CAP_NET_ADMIN in the node's network namespace, and may list and watch
-services, endpointslices.discovery.k8s.io and nodes, and create and patch
-events.events.k8s.io. Every node runs its own; there is no leader.`,
+services, nodes, endpointslices.discovery.k8s.io and
+servicecidrs.networking.k8s.io, and create and patch events.events.k8s.io. Every node runs its own; there is no leader.`,
 		Example: `  kube-verdict run --kubeconfig /etc/kubernetes/admin.conf --pod-cidrs 10.244.0.0/16,fd00:10:244::/56
   kube-verdict run --node-name worker-1 -v 1      # in a pod: uses its service account`,
 		Args: cobra.NoArgs,
