@@ -70,7 +70,11 @@ func (n *node) changed(object *corev1.Node) bool {
 // Services depend on, until the context ends.
 func (n *node) watch(ctx context.Context, moved func()) {
 	updates := make(chan netlink.AddrUpdate, 64)
-	failed := func(err error) { n.log.Error(err, "Changes of this machine's addresses go unnoticed for now") }
+	failed := func(err error) {
+		if ctx.Err() == nil {
+			n.log.Error(err, "Changes of this machine's addresses go unnoticed from now on")
+		}
+	}
 	if err := netlink.AddrSubscribeWithOptions(updates, ctx.Done(), netlink.AddrSubscribeOptions{ErrorCallback: failed}); err != nil {
 		failed(err)
 		return

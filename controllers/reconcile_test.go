@@ -102,7 +102,7 @@ func TestNodeIsFollowed(t *testing.T) {
 	w.has("a", "10.0.0.1:8080")
 	w.has("b", "")
 	before := w.count()
-	_, err := w.api.Node(w.ctx, "node-b", nil, netip.MustParseAddr("10.240.0.12"))
+	other, err := w.api.Node(w.ctx, "node-b", nil, netip.MustParseAddr("10.240.0.12"))
 	w.must(err)
 	object, err := w.api.Node(w.ctx, "node-a", nil, netip.MustParseAddr("10.240.0.11"))
 	w.must(err)
@@ -114,6 +114,7 @@ func TestNodeIsFollowed(t *testing.T) {
 	}
 	w.must(w.api.Client.Delete(w.ctx, object))
 	w.eventually("the Node's end", func() bool { return w.nodeNow() == nil })
+	w.must(w.api.Client.Delete(w.ctx, other))
 }
 
 // What is of no use is not in the cache at all, or without most of it.

@@ -211,7 +211,7 @@ func sliceSets() [][]*discoveryv1.EndpointSlice {
 	for _, everything := range []bool{true, false} {
 		four := slice("four", everything, discoveryv1.AddressTypeIPv4, "10.0.0.1", "10.0.0.2", "10.0.0.3", "10.0.0.4", "10.0.0.5", "10.0.0.6", "10.240.0.11")
 		six := slice("six", everything, discoveryv1.AddressTypeIPv6, "fd00::1", "fd00::2")
-		down := slice("down", everything, discoveryv1.AddressTypeIPv4, "10.0.1.1", "10.0.1.2")
+		down := slice("down", everything, discoveryv1.AddressTypeIPv4, "10.0.1.1", "10.0.1.2", "10.0.1.3")
 		for i := range down.Endpoints {
 			down.Endpoints[i].Conditions = states[2+i]
 		}

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -116,11 +117,15 @@ func theNode() proxy.Node {
 	return proxy.Node{Name: "node-a", Addresses: []netip.Addr{netip.MustParseAddr("10.240.0.11")}}
 }
 
+// worlds counts them: a test may run again in the same control plane.
+var worlds atomic.Int32
+
 func newWorld(t *testing.T) *world {
 	t.Helper()
 	testbed.Need(t)
 	shared.Do(func() { sharedAPI, sharedErr = testbed.StartControlPlane(testbed.ControlPlaneOptions{}) })
-	w := &world{t: t, ctx: context.Background(), sink: newSink(), problems: map[proxy.Name]int{}, namespace: strings.ToLower(t.Name())}
+	w := &world{t: t, ctx: context.Background(), sink: newSink(), problems: map[proxy.Name]int{},
+		namespace: fmt.Sprintf("%s-%d", strings.ToLower(t.Name()), worlds.Add(1))}
 	w.must(sharedErr)
 	w.api = sharedAPI
 	w.must(w.api.Namespace(w.ctx, w.namespace))

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -50,6 +51,9 @@ type world struct {
 	namespace string
 }
 
+// worlds counts them: a test may run again in the same control plane.
+var worlds atomic.Int32
+
 func newWorld(t *testing.T) *world {
 	t.Helper()
 	w := newWorldAt(t, controlPlane(t))
@@ -64,7 +68,7 @@ func newWorld(t *testing.T) *world {
 
 func newWorldAt(t *testing.T, api *testbed.ControlPlane) *world {
 	t.Helper()
-	name := strings.ToLower(t.Name())
+	name := fmt.Sprintf("%s-%d", strings.ToLower(t.Name()), worlds.Add(1))
 	w := &world{t: t, ctx: context.Background(), api: api, name: "node-" + name, namespace: name}
 	w.node = testbed.NewTestNode(t, addr("10.240.0.11"), addr("fd00:10:240::11"))
 	var err error
@@ -164,10 +168,11 @@ func frontends(svc *corev1.Service) (list []netip.AddrPort) {
 const (
 	refused     = "refused"
 	unreachable = "unreachable"
+	silent      = "silent"
 )
 
 // reached says who answers a client at an address: all of the pods that a fair
-// choice leads to, "refused" or "unreachable".
+// choice leads to, "refused", "unreachable", or "silent" for no answer.
 func (w *world) reached(to netip.AddrPort) (string, error) {
 	seen := map[string]int{}
 	err := w.client.Clients(1, func(c *testbed.Client) error {
@@ -180,6 +185,9 @@ func (w *world) reached(to netip.AddrPort) (string, error) {
 				seen[refused]++
 			case errors.Is(err, testbed.ErrUnreachable):
 				seen[unreachable]++
+			case errors.Is(err, testbed.ErrTimeout):
+				seen[silent]++
+				return nil
 			default:
 				return err
 			}
