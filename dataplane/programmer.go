@@ -218,9 +218,9 @@ func (p *Programmer) pairs(changes []Change) []Applied {
 // that are granted something else now.
 func (p *Programmer) take() []proxy.Name {
 	p.mu.Lock()
-	pending := p.pending
-	if len(pending) > 0 {
-		p.pending = map[proxy.Name]*proxy.Service{}
+	var pending map[proxy.Name]*proxy.Service
+	if len(p.pending) > 0 {
+		pending, p.pending = p.pending, map[proxy.Name]*proxy.Service{}
 	}
 	if p.networks != nil {
 		p.writer.SetNetworks(*p.networks)
