@@ -90,6 +90,12 @@ func apiConfig(kubeconfig string) (*rest.Config, error) {
 func newLogger(verbosity int) (*zap.Logger, error) {
 	c := zap.NewProductionConfig()
 	c.EncoderConfig.EncodeTime = zapcore.ISO8601TimeEncoder
+	c.EncoderConfig.EncodeLevel = func(level zapcore.Level, to zapcore.PrimitiveArrayEncoder) {
+		if level < zapcore.DebugLevel {
+			level = zapcore.DebugLevel // all of -v's levels are called debug
+		}
+		zapcore.LowercaseLevelEncoder(level, to)
+	}
 	c.Level = zap.NewAtomicLevelAt(zapcore.Level(-verbosity))
 	c.DisableStacktrace = true
 	c.Sampling = nil

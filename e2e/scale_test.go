@@ -22,7 +22,7 @@ import (
 )
 
 const (
-	// scaleVariable is the number of Services in TestScale. 10000 take about four
+	// scaleVariable is the number of Services in TestScale. 10000 take about three
 	// minutes, most of them the API server's, which allocates addresses the more
 	// slowly the more there are:
 	//
