@@ -1,0 +1,100 @@
+package conntrack
+
+import (
+	"encoding/binary"
+	"errors"
+
+	"golang.org/x/sys/unix"
+)
+
+// flows calls each for the flows that the filter lets through, and others of its
+// family if the kernel does not filter. It gives the number of them.
+func (c *Conn) flows(f filter, each func(e *entry)) (int, error) {
+	n, err := c.dump(f, !c.plain, each)
+	if !c.plain && (errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EINVAL)) {
+		c.plain = true
+		n, err = c.dump(f, false, each)
+	}
+	return n, err
+}
+
+func (c *Conn) dump(f filter, filtered bool, each func(e *entry)) (n int, err error) {
+	seq := c.request(msgGet, unix.NLM_F_DUMP, f.family, func(out *encoder) {
+		if filtered {
+			f.encode(out)
+		}
+	})
+	err = c.answer(seq, func(m message) {
+		n++
+		e := parse(m.body[nfgen:])
+		each(&e)
+	})
+	return n, err
+}
+
+// entries is the number of flows in the table.
+func (c *Conn) entries() (n int, err error) {
+	seq := c.request(msgGetStats, unix.NLM_F_ACK, unix.AF_UNSPEC, func(*encoder) {})
+	err = c.answer(seq, func(m message) {
+		for typ, value, rest := attribute(m.body[nfgen:]); value != nil; typ, value, rest = attribute(rest) {
+			if typ == ctaStatsGlobalEntries && len(value) == 4 {
+				n = int(binary.BigEndian.Uint32(value))
+			}
+		}
+	})
+	return n, err
+}
+
+func (c *Conn) request(typ, flags uint16, family uint8, fill func(*encoder)) (seq uint32) {
+	seq = c.nextSeq()
+	c.out.b = c.out.b[:0]
+	at := c.out.message(typ, flags, seq, family)
+	fill(&c.out)
+	c.out.closeMessage(at)
+	return seq
+}
+
+// answer sends the request and calls each for every message of the answer. It
+// reads to the end whatever comes: a dump that is left half read blocks the next.
+func (c *Conn) answer(seq uint32, each func(message)) error {
+	if err := c.send(c.out.b); err != nil {
+		return err
+	}
+	var failed error
+	for done := false; !done; {
+		datagram, err := c.receive(true)
+		if errors.Is(err, unix.ENOBUFS) {
+			failed = errInterrupted
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		err = messages(datagram, func(m message) error {
+			if m.seq != seq {
+				return nil // of an earlier request, which failed
+			}
+			if m.flags&unix.NLM_F_DUMP_INTR != 0 {
+				failed = errInterrupted
+			}
+			switch {
+			case m.typ == unix.NLMSG_DONE || m.typ == unix.NLMSG_ERROR:
+				done = true
+				errno, err := m.errno()
+				if errno != 0 {
+					err = errno
+				}
+				if err != nil && failed == nil {
+					failed = err
+				}
+			case len(m.body) >= nfgen:
+				each(m)
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return failed
+}
