@@ -28,6 +28,10 @@ func (c *Conn) dump(f filter, filtered bool, each func(e *entry)) (n int, err er
 		n++
 		e := parse(m.body[nfgen:])
 		each(&e)
+		// One that was not asked for shows a kernel that does not filter.
+		if protocol, _, _ := ends(e.orig); protocol != unix.IPPROTO_UDP {
+			c.plain = true
+		}
 	})
 	return n, err
 }

@@ -1,0 +1,141 @@
+package conntrack
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+
+	"golang.org/x/sys/unix"
+)
+
+// Result says what a Clean did.
+type Result struct {
+	Deleted int // flows
+	Read    int // flows that the kernel gave to choose from
+	Dumps   int // walks through the kernel's table
+}
+
+// tries is how often an answer may be incomplete in a row.
+const tries = 5
+
+// Clean deletes the flows that are stale after the changes, which the rules in
+// the kernel must show already. With no changes it asks the kernel nothing. After
+// an error some are left; another Clean with the same changes finds them.
+func (c *Conn) Clean(changes *Changes) (Result, error) {
+	var total Result
+	var err error
+	for range tries {
+		if err = c.clean(changes, &total); !errors.Is(err, errInterrupted) {
+			break
+		}
+	}
+	if err != nil {
+		err = fmt.Errorf("delete stale UDP flows: %w", explain(err))
+	}
+	return total, err
+}
+
+func (c *Conn) clean(changes *Changes, total *Result) error {
+	var failed error
+	for family, frontends := range changes.families() {
+		most := 1
+		if len(frontends) > 1 && !c.plain {
+			entries, err := c.entries()
+			if err != nil {
+				return err
+			}
+			most = dumps(entries)
+		}
+		c.deletions.b = c.deletions.b[:0]
+		for _, f := range filters(family, frontends, most) {
+			n, err := c.flows(f, func(e *entry) {
+				if e.stale(changes) {
+					e.deletion(&c.deletions, family, c.nextSeq())
+				}
+			})
+			total.Read += n
+			total.Dumps++
+			if err != nil {
+				// What was found is deleted all the same.
+				failed = errors.Join(failed, err)
+			}
+			if c.plain {
+				break // that was all there is
+			}
+		}
+		deleted, err := c.delete(c.deletions.b)
+		total.Deleted += deleted
+		failed = errors.Join(failed, err)
+	}
+	return failed
+}
+
+// room is for deletions that are sent at once. Each may be answered with an
+// error, which must fit the socket's receive buffer.
+const room = 16 << 10
+
+// delete sends deletions, many at once, and gives the number of entries that are
+// gone by them. Those that were gone before are no error.
+func (c *Conn) delete(all []byte) (deleted int, err error) {
+	var failed error
+	for len(all) > 0 {
+		var n, size, last int
+		for size < len(all) && size < room {
+			last = size
+			size += align(int(binary.NativeEndian.Uint32(all[size:])))
+			n++
+		}
+		// One answer, after the last, says that there are no more errors.
+		flags := all[last+6:]
+		binary.NativeEndian.PutUint16(flags, binary.NativeEndian.Uint16(flags)|unix.NLM_F_ACK)
+		refused, err := c.deleteSome(all[:size], binary.NativeEndian.Uint32(all[last+8:]))
+		if errors.Is(err, errInterrupted) {
+			return deleted, err
+		}
+		deleted += n - refused
+		failed = errors.Join(failed, err)
+		all = all[size:]
+	}
+	return deleted, failed
+}
+
+// deleteSome gives the number of entries that were not deleted.
+func (c *Conn) deleteSome(some []byte, last uint32) (refused int, err error) {
+	if err := c.send(some); err != nil {
+		return 0, err
+	}
+	// The kernel does it all before the send returns: what is not there now will
+	// not come.
+	var failed error
+	for done := false; ; {
+		datagram, err := c.receive(false)
+		switch {
+		case errors.Is(err, unix.ENOBUFS):
+			failed = errInterrupted
+			continue
+		case err != nil:
+			return refused, err
+		case datagram == nil && !done:
+			return refused, errInterrupted
+		case datagram == nil:
+			return refused, failed
+		}
+		err = messages(datagram, func(m message) error {
+			errno, err := m.errno()
+			if m.typ != unix.NLMSG_ERROR || err != nil {
+				return err
+			}
+			done = done || m.seq == last
+			if errno != 0 {
+				refused++
+			}
+			if errno != 0 && errno != unix.ENOENT && failed == nil {
+				failed = errno
+			}
+			return nil
+		})
+		if err != nil {
+			return refused, err
+		}
+	}
+}
