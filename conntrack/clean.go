@@ -48,7 +48,7 @@ func (c *Conn) clean(changes *Changes, total *Result) error {
 		}
 		c.deletions.b = c.deletions.b[:0]
 		for _, f := range filters(family, frontends, most) {
-			n, err := c.flows(f, func(e *entry) {
+			n, err := c.flows(f, func(e entry) {
 				if e.stale(changes) {
 					e.deletion(&c.deletions, family, c.nextSeq())
 				}

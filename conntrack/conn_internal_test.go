@@ -37,10 +37,10 @@ func (c *Conn) insert(t *testing.T, flows ...Made) {
 }
 
 // deletions are those of all flows of the filter that want accepts.
-func (c *Conn) deletionsOf(t *testing.T, f filter, want func(*entry) bool) []byte {
+func (c *Conn) deletionsOf(t *testing.T, f filter, want func(entry) bool) []byte {
 	t.Helper()
 	var out encoder
-	_, err := c.flows(f, func(e *entry) {
+	_, err := c.flows(f, func(e entry) {
 		if want(e) {
 			e.deletion(&out, f.family, c.nextSeq())
 		}
@@ -49,7 +49,7 @@ func (c *Conn) deletionsOf(t *testing.T, f filter, want func(*entry) bool) []byt
 	return out.b
 }
 
-func all(*entry) bool { return true }
+func all(entry) bool { return true }
 
 func (c *Conn) count(t *testing.T) int {
 	t.Helper()
@@ -69,16 +69,16 @@ func TestDeletesInItsZone(t *testing.T) {
 		if addrs[0][0] == '[' {
 			family = unix.AF_INET6
 		}
-		zoneOf := func(e *entry) int {
+		zoneOf := func(e entry) int {
 			if e.zone == nil {
 				return 0
 			}
 			return int(e.zone[1])
 		}
-		n, err := c.delete(c.deletionsOf(t, filter{family: family}, func(e *entry) bool { return zoneOf(e) == 1 }))
+		n, err := c.delete(c.deletionsOf(t, filter{family: family}, func(e entry) bool { return zoneOf(e) == 1 }))
 		check(t, err)
 		var left []int
-		c.deletionsOf(t, filter{family: family}, func(e *entry) bool { left = append(left, zoneOf(e)); return false })
+		c.deletionsOf(t, filter{family: family}, func(e entry) bool { left = append(left, zoneOf(e)); return false })
 		slices.Sort(left)
 		if n != 1 || !slices.Equal(left, []int{0, 2}) {
 			t.Errorf("%d deleted, left in zones %v", n, left)
@@ -159,7 +159,7 @@ func TestFilters(t *testing.T) {
 		{filter{unix.AF_INET6, netip.Addr{}, 53}, 1},
 		{filter{unix.AF_INET6, netip.Addr{}, 0}, 2},
 	} {
-		if n, err := c.flows(test.filter, func(*entry) {}); err != nil || n != test.want {
+		if n, err := c.flows(test.filter, func(entry) {}); err != nil || n != test.want {
 			t.Errorf("%+v: %d flows, want %d, error %v", test.filter, n, test.want, err)
 		}
 	}
@@ -167,7 +167,7 @@ func TestFilters(t *testing.T) {
 		t.Error("a kernel that filters is taken for one that does not")
 	}
 	// One that does not gives TCP as well, which shows it.
-	n, err := c.dump(filter{family: unix.AF_INET}, false, func(*entry) {})
+	n, err := c.dump(filter{family: unix.AF_INET}, false, func(entry) {})
 	if n != 4 || err != nil || !c.plain {
 		t.Errorf("without a filter: %d flows, error %v, plain %v", n, err, c.plain)
 	}

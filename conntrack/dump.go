@@ -9,7 +9,7 @@ import (
 
 // flows calls each for the flows that the filter lets through, and others of its
 // family if the kernel does not filter. It gives the number of them.
-func (c *Conn) flows(f filter, each func(e *entry)) (int, error) {
+func (c *Conn) flows(f filter, each func(entry)) (int, error) {
 	n, err := c.dump(f, !c.plain, each)
 	if !c.plain && (errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EINVAL)) {
 		c.plain = true
@@ -18,7 +18,7 @@ func (c *Conn) flows(f filter, each func(e *entry)) (int, error) {
 	return n, err
 }
 
-func (c *Conn) dump(f filter, filtered bool, each func(e *entry)) (n int, err error) {
+func (c *Conn) dump(f filter, filtered bool, each func(entry)) (n int, err error) {
 	seq := c.request(msgGet, unix.NLM_F_DUMP, f.family, func(out *encoder) {
 		if filtered {
 			f.encode(out)
@@ -27,7 +27,7 @@ func (c *Conn) dump(f filter, filtered bool, each func(e *entry)) (n int, err er
 	err = c.answer(seq, func(m message) {
 		n++
 		e := parse(m.body[nfgen:])
-		each(&e)
+		each(e)
 		// One that was not asked for shows a kernel that does not filter.
 		if protocol, _, _ := ends(e.orig); protocol != unix.IPPROTO_UDP {
 			c.plain = true

@@ -61,7 +61,7 @@ func ends(tuple []byte) (protocol uint8, src, dst netip.AddrPort) {
 }
 
 // stale says whether the flow is, after the changes.
-func (e *entry) stale(changes *Changes) bool {
+func (e entry) stale(changes *Changes) bool {
 	protocol, _, dst := ends(e.orig)
 	if protocol != unix.IPPROTO_UDP {
 		return false
@@ -76,7 +76,7 @@ func (e *entry) stale(changes *Changes) bool {
 // deletion appends the message that deletes this entry and no other: the kernel
 // finds it by tuple and zone, as they were given, and compares the ID, so that a
 // new flow with the same addresses and ports stays.
-func (e *entry) deletion(to *encoder, family uint8, seq uint32) {
+func (e entry) deletion(to *encoder, family uint8, seq uint32) {
 	at := to.message(msgDelete, 0, seq, family)
 	to.bytes(ctaTupleOrig|unix.NLA_F_NESTED, e.orig...)
 	if e.zone != nil {
