@@ -69,8 +69,8 @@ func (e entry) stale(changes *Changes) bool {
 	if _, ours := changes.frontends[dst]; !ours {
 		return false // most are not, and need no further reading
 	}
-	protocol, src, _ := ends(e.reply)
-	return protocol == unix.IPPROTO_UDP && src.IsValid() && changes.Stale(dst, src)
+	_, src, _ := ends(e.reply)
+	return changes.Stale(dst, src)
 }
 
 // deletion appends the message that deletes this entry and no other: the kernel
