@@ -70,7 +70,8 @@ func Run(ctx context.Context, api *rest.Config, c Config, log logr.Logger) error
 	var ready atomic.Bool
 	checks := healthcheck.New(ready.Load)
 	defer checks.Close()
-	follow := &follower{reporter: reporter, checks: checks}
+	flows := newFlows(log, m)
+	follow := &follower{reporter: reporter, flows: flows, checks: checks}
 	programmer := dataplane.NewProgrammer(dataplane.NewWriter(counted, maps.NewLayout(c.Layout)), log, follow)
 	node := &node{config: c, log: log, moved: follow.moved}
 	loaded := make(chan struct{})
@@ -127,6 +128,7 @@ func Run(ctx context.Context, api *rest.Config, c Config, log logr.Logger) error
 		return err
 	}
 	err = errors.Join(
+		mgr.Add(manager.RunnableFunc(flows.run)),
 		mgr.AddHealthzCheck("ping", func(*http.Request) error { return nil }),
 		mgr.AddReadyzCheck("programmed", func(*http.Request) error {
 			if !ready.Load() {

@@ -14,6 +14,7 @@ import (
 // it.
 type follower struct {
 	*reporter
+	flows  *flows
 	checks *healthcheck.Servers
 	// unchecked are the Services whose health check node port could not be
 	// opened; they are tried again with every change.
@@ -21,9 +22,11 @@ type follower struct {
 	unchecked map[proxy.Name]bool
 }
 
-// Programmed opens and closes health check node ports.
+// Programmed has stale flows deleted, and opens and closes health check node
+// ports.
 func (f *follower) Programmed(changes []dataplane.Applied, took time.Duration) {
 	f.reporter.Programmed(len(changes), took)
+	f.flows.add(changes)
 	checks := map[proxy.Name]proxy.HealthCheck{}
 	for i := range changes {
 		c := &changes[i]

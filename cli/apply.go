@@ -10,6 +10,7 @@ import (
 	"github.com/go-logr/logr"
 	"github.com/spf13/cobra"
 
+	"github.com/kube-verdict/kube-verdict/conntrack"
 	"github.com/kube-verdict/kube-verdict/dataplane"
 	"github.com/kube-verdict/kube-verdict/manifests"
 	"github.com/kube-verdict/kube-verdict/nft/kernel"
@@ -84,6 +85,7 @@ type applier struct {
 	conn       *kernel.Conn
 	layout     *maps.Layout
 	programmer *dataplane.Programmer
+	flows      *conntrack.Changes
 	// known are the Services of the last time, told those with a complaint.
 	known map[proxy.Name]bool
 	told  map[proxy.Name]bool
@@ -99,7 +101,7 @@ var (
 
 func (a *applier) start() {
 	a.programmer = dataplane.NewProgrammer(dataplane.NewWriter(a.conn, a.layout), logr.Discard(), a)
-	a.known = map[proxy.Name]bool{}
+	a.known, a.flows = map[proxy.Name]bool{}, &conntrack.Changes{}
 }
 
 func (a *applier) dryRun() error {
@@ -159,6 +161,9 @@ func (a *applier) apply() error {
 		}
 	}
 	if err := a.programmer.Round(); err != nil {
+		return err
+	}
+	if err := a.cleanUp(); err != nil {
 		return err
 	}
 	if input.complete {
@@ -237,5 +242,25 @@ func (a *applier) Refused(name proxy.Name, err error) {
 	}
 }
 
-// Programmed is for those that count.
-func (a *applier) Programmed([]dataplane.Applied, time.Duration) {}
+// Programmed notes what may have left flows behind.
+func (a *applier) Programmed(changes []dataplane.Applied, _ time.Duration) {
+	for i := range changes {
+		a.flows.Add(changes[i].Old, changes[i].Now)
+	}
+}
+
+// cleanUp deletes the UDP flows that the changes have left behind.
+func (a *applier) cleanUp() error {
+	changes := a.flows
+	a.flows = &conntrack.Changes{}
+	if changes.Len() == 0 {
+		return nil
+	}
+	conn, err := conntrack.Open(0)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = conn.Close() }()
+	_, err = conn.Clean(changes)
+	return err
+}

@@ -19,6 +19,8 @@ type Metrics struct {
 	// messages, and elements of sets and maps by operation, add or delete.
 	Transactions, Messages prometheus.Counter
 	Elements               *prometheus.CounterVec
+	// Flows counts the stale UDP flows that were deleted.
+	Flows prometheus.Counter
 }
 
 // New makes the metrics and registers them.
@@ -58,7 +60,11 @@ func New(registry prometheus.Registerer) *Metrics {
 			Name: "kube_verdict_elements_total",
 			Help: "Elements of sets and maps that were added or deleted. One that is replaced counts as both.",
 		}, []string{"operation"}),
+		Flows: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "kube_verdict_conntrack_flows_deleted_total",
+			Help: "UDP flows that were deleted because the endpoint that they went to is none any more, or is one now.",
+		}),
 	}
-	registry.MustRegister(m.Conflicts, m.Problems, m.Refused, m.Services, m.Duration, m.Transactions, m.Messages, m.Elements)
+	registry.MustRegister(m.Conflicts, m.Problems, m.Refused, m.Services, m.Duration, m.Transactions, m.Messages, m.Elements, m.Flows)
 	return m
 }
