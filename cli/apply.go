@@ -109,16 +109,7 @@ func (a *applier) dryRun() error {
 	if err != nil {
 		return err
 	}
-	cluster := proxy.NewCluster()
-	for _, svc := range input.services {
-		cluster.Set(svc)
-	}
-	var granted []proxy.Service
-	for svc := range cluster.All() {
-		a.Conflicts(svc.Name, cluster.Conflicts(svc.Name))
-		granted = append(granted, svc)
-	}
-	tx, err := dataplane.Difference(a.conn, a.layout, input.networks, granted, !input.complete)
+	tx, err := dataplane.Difference(a.conn, a.layout, input.networks, input.granted(a.errs), !input.complete)
 	if err != nil {
 		return err
 	}
@@ -225,9 +216,7 @@ func (a *applier) watch(ctx context.Context) error {
 
 // Conflicts prints the frontends that a Service does not get.
 func (a *applier) Conflicts(name proxy.Name, conflicts []proxy.Conflict) {
-	for _, c := range conflicts {
-		fmt.Fprintf(a.errs, "warning: service %s: %s\n", name, c.String())
-	}
+	tellConflicts(a.errs, name, conflicts)
 	if len(conflicts) == 0 && a.told[name] {
 		fmt.Fprintf(a.errs, "service %s has all of its frontends again\n", name)
 	}

@@ -81,3 +81,24 @@ func (in *input) tell(errs io.Writer, problems []proxy.Problem) {
 		fmt.Fprintf(errs, "%s: %s\n", kind, p.String())
 	}
 }
+
+// granted are the Services without the frontends that older ones have.
+func (in *input) granted(errs io.Writer) []proxy.Service {
+	cluster := proxy.NewCluster()
+	for _, svc := range in.services {
+		cluster.Set(svc)
+	}
+	var granted []proxy.Service
+	for svc := range cluster.All() {
+		tellConflicts(errs, svc.Name, cluster.Conflicts(svc.Name))
+		granted = append(granted, svc)
+	}
+	return granted
+}
+
+// tellConflicts prints the frontends that a Service does not get.
+func tellConflicts(errs io.Writer, name proxy.Name, conflicts []proxy.Conflict) {
+	for _, c := range conflicts {
+		fmt.Fprintf(errs, "warning: service %s: %s\n", name, c.String())
+	}
+}

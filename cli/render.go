@@ -10,7 +10,6 @@ import (
 	"github.com/kube-verdict/kube-verdict/dataplane"
 	"github.com/kube-verdict/kube-verdict/nft"
 	"github.com/kube-verdict/kube-verdict/nft/maps"
-	"github.com/kube-verdict/kube-verdict/proxy"
 )
 
 func newRender(o *options) *cobra.Command {
@@ -41,18 +40,7 @@ replaces both tables in one transaction, or JSON for other programs.`,
 			if err != nil {
 				return err
 			}
-			cluster := proxy.NewCluster()
-			for _, svc := range input.services {
-				cluster.Set(svc)
-			}
-			var granted []proxy.Service
-			for svc := range cluster.All() {
-				for _, c := range cluster.Conflicts(svc.Name) {
-					fmt.Fprintf(cmd.ErrOrStderr(), "warning: service %s: %s\n", svc.Name, c.String())
-				}
-				granted = append(granted, svc)
-			}
-			contents, err := dataplane.Contents(maps.NewLayout(config), input.networks, granted)
+			contents, err := dataplane.Contents(maps.NewLayout(config), input.networks, input.granted(cmd.ErrOrStderr()))
 			if err != nil {
 				return err
 			}

@@ -152,6 +152,22 @@ func (b *builder) nodePort(i int, seen map[listener]int) uint16 {
 	return at.port
 }
 
+// address reads an address that a Service is reached at.
+func (b *builder) address(text, field string) (netip.Addr, bool) {
+	addr, canonical, ok := parseAddr(text)
+	switch {
+	case !ok:
+		b.leaveOut(ReasonInvalidAddress, field, "%q is not an IP address; %s", text, fixAddress)
+		return addr, false
+	case unusable(addr) != "":
+		b.leaveOut(ReasonInvalidAddress, field, "%s is %s, which can't be a Service's; %s", text, unusable(addr), fixAddress)
+		return addr, false
+	case !canonical:
+		b.add(true, ReasonInvalidAddress, field, "%q is taken as %s; write it so", text, addr)
+	}
+	return addr, true
+}
+
 // clusterIPs are the Service's virtual addresses, one of a family at most,
 // IPv4 first.
 func (b *builder) clusterIPs() []netip.Addr {
@@ -165,19 +181,13 @@ func (b *builder) clusterIPs() []netip.Addr {
 	var vips []netip.Addr
 	for i, text := range texts {
 		field := fmt.Sprintf(field, i)
-		addr, canonical, ok := parseAddr(text)
-		switch {
-		case !ok:
-			b.leaveOut(ReasonInvalidAddress, field, "%q is not an IP address; %s", text, fixAddress)
+		addr, ok := b.address(text, field)
+		if !ok {
 			continue
-		case slices.ContainsFunc(vips, func(v netip.Addr) bool { return v.Is4() == addr.Is4() }):
+		}
+		if slices.ContainsFunc(vips, func(v netip.Addr) bool { return v.Is4() == addr.Is4() }) {
 			b.leaveOut(ReasonFamilyMismatch, field, "%s is the second %s address; a Service has one of each family, the first stays", text, familyName(addr.Is4()))
 			continue
-		case unusable(addr) != "":
-			b.leaveOut(ReasonInvalidAddress, field, "%s is %s, which can't be a Service's; %s", text, unusable(addr), fixAddress)
-			continue
-		case !canonical:
-			b.add(true, ReasonInvalidAddress, field, "%q is taken as %s; write it so", text, addr)
 		}
 		if families := b.svc.Spec.IPFamilies; i < len(families) && string(families[i]) != familyName(addr.Is4()) {
 			b.add(true, ReasonFamilyMismatch, fmt.Sprintf("spec.ipFamilies[%d]", i), "says %s, but the address is %s; the address counts", families[i], addr)

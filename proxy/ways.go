@@ -33,7 +33,10 @@ func (b *builder) ways() []way {
 	if ok {
 		balanced.frontends, balanced.ranges = b.loadBalancerIPs(), ranges
 	}
-	external := way{local: local, frontends: b.addresses(nil, spec.ExternalIPs, "spec.externalIPs[%d]", ExternalIP)}
+	external := way{local: local}
+	for i, text := range spec.ExternalIPs {
+		external.frontends = b.frontend(external.frontends, ExternalIP, text, fmt.Sprintf("spec.externalIPs[%d]", i))
+	}
 	node := way{local: local, nodePort: true}
 	for _, addr := range b.node.NodePorts {
 		node.frontends = append(node.frontends, Frontend{addr, NodePort})
@@ -107,26 +110,14 @@ func (b *builder) externalLocal() bool {
 	return accessible && spec.ExternalTrafficPolicy == corev1.ServiceExternalTrafficPolicyLocal
 }
 
-// addresses appends those that can be read.
-func (b *builder) addresses(to []Frontend, texts []string, field string, kind FrontendKind) []Frontend {
-	for i, text := range texts {
-		field := fmt.Sprintf(field, i)
-		addr, canonical, ok := parseAddr(text)
-		switch {
-		case !ok:
-			b.leaveOut(ReasonInvalidAddress, field, "%q is not an IP address; %s", text, fixAddress)
-			continue
-		case unusable(addr) != "":
-			b.leaveOut(ReasonInvalidAddress, field, "%s is %s, which can't be a Service's; %s", text, unusable(addr), fixAddress)
-			continue
-		case !canonical:
-			b.add(true, ReasonInvalidAddress, field, "%q is taken as %s; write it so", text, addr)
-		}
-		if !slices.ContainsFunc(to, func(f Frontend) bool { return f.Addr == addr }) {
-			to = append(to, Frontend{addr, kind})
-		}
+// frontend appends the address that text stands for, if it can be read and is not
+// there already.
+func (b *builder) frontend(to []Frontend, kind FrontendKind, text, field string) []Frontend {
+	addr, ok := b.address(text, field)
+	if !ok || slices.ContainsFunc(to, func(f Frontend) bool { return f.Addr == addr }) {
+		return to
 	}
-	return to
+	return append(to, Frontend{addr, kind})
 }
 
 // loadBalancerIPs are the addresses of load balancers that send packets on as
@@ -137,8 +128,7 @@ func (b *builder) loadBalancerIPs() []Frontend {
 		if ingress.IP == "" || ingress.IPMode != nil && *ingress.IPMode != corev1.LoadBalancerIPModeVIP {
 			continue
 		}
-		field := fmt.Sprintf("status.loadBalancer.ingress[%d].ip", i) + "%.0d"
-		all = b.addresses(all, []string{ingress.IP}, field, LoadBalancerIP)
+		all = b.frontend(all, LoadBalancerIP, ingress.IP, fmt.Sprintf("status.loadBalancer.ingress[%d].ip", i))
 	}
 	return all
 }
