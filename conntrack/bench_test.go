@@ -97,12 +97,18 @@ func (f *family) benchmark(b *testing.B, ns *testbed.Namespace, conn *conntrack.
 		})
 	}
 	old, now := dns(f.vip, 53, gone, left), dns(f.vip, 53, left)
-	run(name+"/ours", func() (int, error) {
-		var changes conntrack.Changes
-		changes.Add(old, now)
-		result, err := conn.Clean(&changes)
-		return result.Deleted, err
-	})
+	ours := func(conn *conntrack.Conn) func() (int, error) {
+		return func() (int, error) {
+			var changes conntrack.Changes
+			changes.Add(old, now)
+			result, err := conn.Clean(&changes)
+			return result.Deleted, err
+		}
+	}
+	run(name+"/ours", ours(conn))
+	unfiltered := dial(b, ns)
+	unfiltered.Unfiltered()
+	run(name+"/ours_unfiltered", ours(unfiltered))
 	table := &wholeTable{family: unix.AF_INET, valid: map[string]map[string]bool{
 		text(vip.Addr(), vip.Port()): {text(left.Addr(), left.Port()): true},
 	}}

@@ -18,7 +18,7 @@ type Conn struct {
 	// out, in and deletions are kept from one call to the next.
 	out, deletions encoder
 	in             []byte
-	// plain says that this kernel refuses to filter a dump.
+	// plain says that the kernel does not filter, or shall not.
 	plain bool
 }
 
@@ -44,6 +44,13 @@ func Open(netns int) (*Conn, error) {
 	}
 	return c, nil
 }
+
+// Unfiltered has Clean read all flows of a family, instead of those that the
+// kernel picks. That takes several times as long in a full table, but in small
+// pieces. A walk that finds next to nothing is one piece, for which the CPU that
+// does it handles no packets: 10 ms with an empty table, 50 ms with 200 000 flows.
+// Kernels before 5.8 know no other way, and need not be told.
+func (c *Conn) Unfiltered() { c.plain = true }
 
 // Close closes the connection.
 func (c *Conn) Close() error { return c.nl.Close() }

@@ -16,9 +16,6 @@ type Made struct {
 	Zone            uint16
 }
 
-// Plain makes the connection do without the kernel's filters, as old kernels do.
-func (c *Conn) Plain() { c.plain = true }
-
 // Entries is the number of flows in the table.
 func (c *Conn) Entries() (int, error) { return c.entries() }
 

@@ -69,15 +69,15 @@ const foreign = 200_000
 
 func TestFullTable(t *testing.T) {
 	for _, f := range families {
-		for _, plain := range []bool{false, true} {
-			t.Run(fmt.Sprintf("%s/plain=%v", f.name, plain), func(t *testing.T) {
+		for _, unfiltered := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s/unfiltered=%v", f.name, unfiltered), func(t *testing.T) {
 				conn := dial(t, testbed.NewTestNamespace(t))
 				must(t, conn.Insert(f.crowd(foreign)))
 				vip, a, b := on(f.vip, 53), on(f.a, 5353), on(f.b, 5353)
 				must(t, conn.Insert(f.flowsTo(vip, a, foreign, 500)))
 				must(t, conn.Insert(f.flowsTo(vip, b, foreign+500, 500)))
-				if plain {
-					conn.Plain()
+				if unfiltered {
+					conn.Unfiltered()
 				}
 				var changes conntrack.Changes
 				changes.Add(dns(f.vip, 53, a, b), dns(f.vip, 53, b))
