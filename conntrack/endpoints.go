@@ -34,6 +34,7 @@ func byFrontend(svc proxy.Service) map[netip.AddrPort][]netip.AddrPort {
 				endpoints[key] = append(endpoints[key], e.AddrPort)
 			}
 		}
+		endpoints[key] = append(endpoints[key], p.Lingering...)
 	}
 	for key, all := range endpoints {
 		slices.SortFunc(all, netip.AddrPort.Compare)

@@ -49,7 +49,12 @@ func Build(svc *corev1.Service, endpointSlices []*discoveryv1.EndpointSlice, nod
 		port.Affinity = affinity
 		nodePort := b.nodePort(i, seenNodePorts)
 		for _, is4 := range families(ways[0]) {
-			found := choose(backends[backendKey{port.Name, port.Protocol, is4}], local)
+			candidates := backends[backendKey{port.Name, port.Protocol, is4}]
+			found := choose(candidates, local)
+			port.Lingering = nil
+			if port.Protocol == UDP {
+				port.Lingering = found.lingering(candidates)
+			}
 			for i := range ways {
 				if p, ok := b.reached(&ways[i], port, nodePort, is4, found); ok {
 					out.Ports = append(out.Ports, p)

@@ -58,6 +58,9 @@ func lines(svc proxy.Service) string {
 			if p.SourceRanges != nil {
 				fmt.Fprintf(&b, " from %v", p.SourceRanges)
 			}
+			if p.Lingering != nil {
+				fmt.Fprintf(&b, " lingering %v", p.Lingering)
+			}
 			if p.Affinity > 0 {
 				fmt.Fprintf(&b, " sticky %s", p.Affinity)
 			}
@@ -84,7 +87,7 @@ func decode[T any](t *testing.T, text string) *T {
 func build(t *testing.T, spec, endpoints string) (proxy.Service, []proxy.Problem) {
 	t.Helper()
 	svc := decode[corev1.Service](t, "metadata: {name: web, namespace: ns}\n"+spec)
-	slice := decode[discoveryv1.EndpointSlice](t, "metadata: {name: web-1, namespace: ns}\naddressType: IPv4\nports: [{name: http, port: 8080}]\nendpoints: ["+endpoints+"]")
+	slice := decode[discoveryv1.EndpointSlice](t, "metadata: {name: web-1, namespace: ns}\naddressType: IPv4\nports: [{name: http, port: 8080}, {name: http, port: 8080, protocol: UDP}]\nendpoints: ["+endpoints+"]")
 	return proxy.Build(svc, []*discoveryv1.EndpointSlice{slice}, here)
 }
 
@@ -177,6 +180,12 @@ node 10.240.0.11:30080/tcp -> 10.254.1.1:8080 | *10.254.0.1:8080
 			"internal policy Local with endpoints nowhere",
 			"spec: {clusterIP: 10.96.0.1, internalTrafficPolicy: Local, ports: [{name: http, port: 80}]}", "",
 			"\ncluster 10.96.0.1:80/tcp -> none\n",
+		},
+		{
+			"UDP flows may stay where they are while that serves",
+			"spec: {clusterIP: 10.96.0.1, ports: [{name: http, port: 80, protocol: UDP}]}",
+			"{addresses: [10.254.1.1]}, {addresses: [10.254.1.2], conditions: {ready: false, serving: true, terminating: true}}, {addresses: [10.254.1.3], conditions: {ready: false, serving: false}}",
+			"\ncluster 10.96.0.1:80/udp -> 10.254.1.1:8080 lingering [10.254.1.2:8080]\n",
 		},
 		{
 			"session affinity, with the API's default time",

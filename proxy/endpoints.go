@@ -199,6 +199,23 @@ type chosen struct {
 	any     bool       // there is one on some node
 }
 
+// lingering are endpoints that serve but are not chosen.
+func (c *chosen) lingering(candidates []candidate) []netip.AddrPort {
+	is := map[netip.AddrPort]bool{}
+	for _, list := range [][]Endpoint{c.cluster, c.local} {
+		for _, e := range list {
+			is[e.AddrPort] = true
+		}
+	}
+	var others []netip.AddrPort
+	for i := range candidates {
+		if e := &candidates[i]; e.serving && !is[e.AddrPort] {
+			others = append(others, e.AddrPort)
+		}
+	}
+	return others
+}
+
 // choose picks the endpoints that get traffic: those that are ready, or if
 // none is, those that are terminating but still serve (KEP-1669). The policy
 // Local does so among those of this node; for the policy Cluster, hints narrow

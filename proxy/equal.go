@@ -13,7 +13,8 @@ func (p Port) Equal(o Port) bool {
 	return p.Name == o.Name && p.Protocol == o.Protocol && p.Port == o.Port &&
 		p.Elsewhere == o.Elsewhere && p.LocalOnly == o.LocalOnly && p.Affinity == o.Affinity && p.ID == o.ID &&
 		slices.Equal(p.Frontends, o.Frontends) && slices.Equal(p.Endpoints, o.Endpoints) &&
-		slices.Equal(p.LocalEndpoints, o.LocalEndpoints) && slices.Equal(p.SourceRanges, o.SourceRanges)
+		slices.Equal(p.LocalEndpoints, o.LocalEndpoints) && slices.Equal(p.SourceRanges, o.SourceRanges) &&
+		slices.Equal(p.Lingering, o.Lingering)
 }
 
 // Equal says that two nodes are alike for the model.

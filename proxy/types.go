@@ -79,6 +79,9 @@ type Port struct {
 	// their address. With none of those they are dropped.
 	LocalOnly      bool
 	LocalEndpoints []Endpoint
+	// Lingering are UDP endpoints that get no new flows but keep those that they
+	// have: they still serve, but are being stopped, or are not for this node.
+	Lingering []netip.AddrPort
 	// SourceRanges are where clients of a load balancer IP may come from;
 	// anywhere, if there are none.
 	SourceRanges []netip.Prefix
