@@ -70,7 +70,7 @@ func TestStartWithoutAPIServer(t *testing.T) {
 	before.terminate()
 	generation := w.generation()
 
-	w.way.cut()
+	w.way.Cut()
 	agent := w.start()
 	w.eventually("the agent to say that it can't reach the API server", func() error {
 		return agent.said("The API server can't be reached")
@@ -80,11 +80,11 @@ func TestStartWithoutAPIServer(t *testing.T) {
 		t.Errorf("without the API server, the generation went from %d to %d", generation, now)
 	}
 	b := w.backend("b", 2)
-	w.must(w.way.open())
+	w.must(w.way.Open())
 	w.serviceLeadsTo(svc, a, b)
 
 	agent.terminate()
-	w.way.cut()
+	w.way.Cut()
 	agent = w.start()
 	w.eventually("the agent to say that it can't reach the API server", func() error {
 		return agent.said("The API server can't be reached")
@@ -105,11 +105,11 @@ func TestAPIServerGoesAway(t *testing.T) {
 	w.serviceLeadsTo(svc, a, b)
 	w.serviceLeadsTo(gone, a, b)
 
-	w.way.cut()
+	w.way.Cut()
 	w.must(w.api.SetReady(w.ctx, a.Pod, false))
 	w.must(w.api.Client.Delete(w.ctx, gone))
 	w.serviceLeadsTo(svc, a, b)
-	w.must(w.way.open())
+	w.must(w.way.Open())
 	w.serviceLeadsTo(svc, b)
 	w.leaves(gone)
 }

@@ -74,7 +74,7 @@ func TestReadiness(t *testing.T) {
 	w.create(svc)
 	a := w.backend("a", 1)
 	w.sliced(svc)
-	w.way.cut()
+	w.way.Cut()
 	agent := w.start("--metrics-bind-address=127.0.0.1:19349", "--health-probe-bind-address=127.0.0.1:19356")
 	agent.metrics, agent.health = 19349, 19356
 	w.eventually("an answer from the agent", func() error {
@@ -86,7 +86,7 @@ func TestReadiness(t *testing.T) {
 			t.Errorf("without the API server, %s says %d %s %v, want %d", path, status, body, err, want)
 		}
 	}
-	w.must(w.way.open())
+	w.must(w.way.Open())
 	agent.waitReady()
 	for _, to := range frontends(svc) {
 		want := a.at4

@@ -234,9 +234,9 @@ func (f *fleet) kubeProxy() *testbed.Process {
 	path, err := testbed.Tool("kube-proxy")
 	f.w.must(err)
 	node := testbed.NewTestNode(f.w.t, f.w.node.Addrs...)
-	way, err := newWay(f.w.api, node)
+	way, err := testbed.NewWay(f.w.api, node)
 	f.w.must(err)
-	f.w.t.Cleanup(way.cut)
+	f.w.t.Cleanup(way.Cut)
 	p, err := node.Start(path, "--proxy-mode=nftables", "--kubeconfig="+f.w.api.Kubeconfig(), "--hostname-override="+f.w.name,
 		"--cluster-cidr=10.244.0.0/16,fd00:10:244::/64",
 		"--conntrack-max-per-core=0", "--conntrack-min=0", "--conntrack-tcp-timeout-established=0s", "--conntrack-tcp-timeout-close-wait=0s")

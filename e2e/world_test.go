@@ -44,7 +44,7 @@ type world struct {
 	ctx       context.Context
 	api       *testbed.ControlPlane
 	node      *testbed.Node
-	way       *way
+	way       *testbed.Way
 	conn      *kernel.Conn
 	client    *testbed.Host // a pod that asks
 	name      string        // of the Node
@@ -72,9 +72,9 @@ func newWorldAt(t *testing.T, api *testbed.ControlPlane) *world {
 	w := &world{t: t, ctx: context.Background(), api: api, name: "node-" + name, namespace: name}
 	w.node = testbed.NewTestNode(t, addr("10.240.0.11"), addr("fd00:10:240::11"))
 	var err error
-	w.way, err = newWay(api, w.node)
+	w.way, err = testbed.NewWay(api, w.node)
 	w.must(err)
-	t.Cleanup(w.way.cut)
+	t.Cleanup(w.way.Cut)
 	w.conn, err = kernel.Open(w.node.Fd())
 	w.must(err)
 	t.Cleanup(func() { _ = w.conn.Close() })

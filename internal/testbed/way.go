@@ -1,4 +1,4 @@
-package e2e
+package testbed
 
 import (
 	"context"
@@ -6,16 +6,14 @@ import (
 	"net"
 	"net/url"
 	"sync"
-
-	"github.com/kube-verdict/kube-verdict/internal/testbed"
 )
 
-// way is how a node reaches the API server: at the API server's own address, on
+// Way is how a node reaches the API server: at the API server's own address, on
 // a host outside of the node, where all connections are passed on. Any number of
 // nodes have one to the same API server, and it can be cut.
-type way struct {
-	api     *testbed.ControlPlane
-	host    *testbed.Host
+type Way struct {
+	api     *ControlPlane
+	host    *Host
 	address string
 
 	mu       sync.Mutex
@@ -23,8 +21,8 @@ type way struct {
 	conns    map[net.Conn]bool
 }
 
-// newWay opens a way from a node to the API server.
-func newWay(api *testbed.ControlPlane, node *testbed.Node) (*way, error) {
+// NewWay opens a way from a node to the API server.
+func NewWay(api *ControlPlane, node *Node) (*Way, error) {
 	at, err := url.Parse(api.Config.Host)
 	if err != nil {
 		return nil, err
@@ -33,12 +31,12 @@ func newWay(api *testbed.ControlPlane, node *testbed.Node) (*way, error) {
 	if err != nil {
 		return nil, err
 	}
-	w := &way{api: api, host: host, address: at.Host, conns: map[net.Conn]bool{}}
-	return w, w.open()
+	w := &Way{api: api, host: host, address: at.Host, conns: map[net.Conn]bool{}}
+	return w, w.Open()
 }
 
-// open lets connections through.
-func (w *way) open() error {
+// Open lets connections through.
+func (w *Way) Open() error {
 	return w.host.Do(func() error {
 		listener, err := net.Listen("tcp", w.address)
 		if err != nil {
@@ -52,8 +50,8 @@ func (w *way) open() error {
 	})
 }
 
-// cut ends all connections and refuses new ones.
-func (w *way) cut() {
+// Cut ends all connections and refuses new ones.
+func (w *Way) Cut() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.listener != nil {
@@ -66,7 +64,7 @@ func (w *way) cut() {
 	clear(w.conns)
 }
 
-func (w *way) accept(listener net.Listener) {
+func (w *Way) accept(listener net.Listener) {
 	for {
 		near, err := listener.Accept()
 		if err != nil {
@@ -76,7 +74,7 @@ func (w *way) accept(listener net.Listener) {
 	}
 }
 
-func (w *way) pass(near net.Conn, through net.Listener) {
+func (w *Way) pass(near net.Conn, through net.Listener) {
 	defer func() { _ = near.Close() }()
 	far, err := w.api.Config.Dial(context.Background(), "tcp", w.address)
 	if err != nil {
