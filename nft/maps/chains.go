@@ -25,6 +25,7 @@ const (
 	chainLearn        = "learn"
 	chainLearnID      = "learn-endpoint"
 	chainNoEndpoints  = "reject-no-endpoints"
+	chainNoNodePort   = "reject-no-nodeport"
 	chainUndefined    = "reject-undefined"
 	chainNoLocal      = "no-local-endpoints"
 
@@ -56,14 +57,15 @@ func fixedChains(f nft.Family, c Config) []*nft.Chain {
 		base("nat-output", "nat", nft.Output, dnatPriority, jump(chainServices)),
 		base("nat-input", "nat", nft.Input, snatPriority, learn),
 		base("nat-postrouting", "nat", nft.Postrouting, snatPriority, learn, jump(chainMasquerading)),
-		base("filter-input", "filter", nft.Input, filterPriority, check(chainNoEndpoints)),
+		base("filter-input", "filter", nft.Input, filterPriority, check(chainNoEndpoints), check(chainNoNodePort)),
 		base("filter-forward", "filter", nft.Forward, filterPriority, check(chainNoEndpoints), check(chainUndefined)),
 		base("filter-output", "filter", nft.Output, filterPriority, check(chainNoEndpoints), check(chainUndefined)),
 		{Name: chainGuard, Rules: r.guard()},
 		{Name: chainSourceRanges, Rules: r.sourceRanges()},
 		{Name: chainServices, Rules: r.services()},
 		{Name: chainMasquerading, Rules: r.masquerade()},
-		{Name: chainNoEndpoints, Rules: r.noEndpoints()},
+		{Name: chainNoEndpoints, Rules: r.noEndpoints("no-endpoints")},
+		{Name: chainNoNodePort, Rules: r.noEndpoints("no-endpoints-nodeport")},
 		{Name: chainUndefined, Rules: r.undefined()},
 		{Name: chainNoLocal, Rules: []nft.Rule{rule(nft.Counter{}, nft.Drop{})}},
 		{Name: chainSticky, Rules: r.sticky("sticky-ids", "sticky-services")},
@@ -135,9 +137,11 @@ func (r rules) masquerade() []nft.Rule {
 }
 
 // noEndpoints answers clients of frontends that lead nowhere. It has to run
-// after translation: kernels before 5.9 can't reject in prerouting.
-func (r rules) noEndpoints() []nft.Rule {
-	return []nft.Rule{rule(nft.InSet{Key: frontend, Set: "no-endpoints"}, nft.Reject{})}
+// after translation: kernels before 5.9 can't reject in prerouting. NodePorts are
+// rejected where they arrive: a process on this node that sends to one would be
+// told that it may not, instead of that nobody listens.
+func (r rules) noEndpoints(set string) []nft.Rule {
+	return []nft.Rule{rule(nft.InSet{Key: frontend, Set: set}, nft.Reject{})}
 }
 
 // undefined ends what goes to a virtual address that means nothing.

@@ -54,7 +54,11 @@ func (l *Layout) frontend(w *writer, name proxy.Name, port *proxy.Port, frontend
 		w.guard(fam, key, comment, port)
 	}
 	if n == 0 && !port.Elsewhere {
-		w.put(fam, fam.noEndpoints, nft.Element{Key: key, Comment: comment})
+		set := fam.noEndpoints
+		if frontend.Kind == proxy.NodePort {
+			set = fam.noNodePort
+		}
+		w.put(fam, set, nft.Element{Key: key, Comment: comment})
 		return
 	}
 	w.put(fam, fam.services, nft.Element{Key: key, Goto: dispatched(port), Comment: comment})

@@ -21,7 +21,7 @@ type family struct {
 
 	clusterIPs, serviceCIDRs, podCIDRs *nft.Set
 	guarded, sourceRanges              *nft.Set
-	noEndpoints, hairpin               *nft.Set
+	noEndpoints, noNodePort, hairpin   *nft.Set
 
 	services, endpoints           *nft.Set
 	localServices, localEndpoints *nft.Set
@@ -84,6 +84,8 @@ func newFamily(f nft.Family, c Config) family {
 			Comment: "endpoints on this node, which may reach themselves"},
 		noEndpoints: &nft.Set{Name: "no-endpoints", Key: frontend,
 			Comment: "frontends without endpoints"},
+		noNodePort: &nft.Set{Name: "no-endpoints-nodeport", Key: frontend,
+			Comment: "NodePorts without endpoints"},
 		guarded: &nft.Set{Name: "guarded", Key: frontend,
 			Comment: "frontends with source ranges"},
 		sourceRanges: &nft.Set{Name: "source-ranges", Key: append(slices.Clone(frontend), source), Interval: true,
@@ -112,7 +114,7 @@ func newFamily(f nft.Family, c Config) family {
 	fam.table = &nft.Table{
 		Family: f, Name: TableName, Comment: "Service traffic, programmed by kube-verdict",
 		Sets: []*nft.Set{
-			fam.clusterIPs, fam.serviceCIDRs, fam.podCIDRs, fam.hairpin, fam.noEndpoints, fam.guarded, fam.sourceRanges,
+			fam.clusterIPs, fam.serviceCIDRs, fam.podCIDRs, fam.hairpin, fam.noEndpoints, fam.noNodePort, fam.guarded, fam.sourceRanges,
 			fam.services, fam.endpoints, fam.localServices, fam.localEndpoints,
 			fam.stickyServices, fam.stickyIDs, fam.stickyLocalIDs, fam.stickyEndpoints, fam.stickyTimeouts, fam.remembered,
 		},
