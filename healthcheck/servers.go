@@ -111,6 +111,7 @@ type server struct {
 	check      proxy.HealthCheck
 	ipv4, ipv6 atomic.Int64
 	servers    []*http.Server
+	listeners  []net.Listener
 }
 
 // serves says that the server needs no other port or family for a check.
@@ -139,7 +140,7 @@ func listen(name proxy.Name, check proxy.HealthCheck, addresses []netip.Addr, he
 			return nil, err
 		}
 		server := &http.Server{Handler: answer{name, endpoints, healthy}, ReadHeaderTimeout: patience, IdleTimeout: patience}
-		s.servers = append(s.servers, server)
+		s.servers, s.listeners = append(s.servers, server), append(s.listeners, listener)
 		go func() { _ = server.Serve(listener) }()
 	}
 	if len(s.servers) == 0 {
@@ -149,6 +150,10 @@ func listen(name proxy.Name, check proxy.HealthCheck, addresses []netip.Addr, he
 }
 
 func (s *server) close() {
+	// A server that has only just been started does not know its listener yet.
+	for _, listener := range s.listeners {
+		_ = listener.Close()
+	}
 	for _, server := range s.servers {
 		_ = server.Close()
 	}

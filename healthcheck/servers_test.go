@@ -125,6 +125,11 @@ func TestPortsComeGoAndMove(t *testing.T) {
 	expect("another comes", "web", "other")
 	update(checks{web: at(second), other: at(first)})
 	expect("they change places", "other", "web")
+	for range 500 { // as fast as it can be
+		update(checks{web: at(first), other: at(second)})
+		update(checks{web: at(second), other: at(first)})
+	}
+	expect("they have changed places often", "other", "web")
 	update(checks{web: {}})
 	expect("one goes", "other", "")
 	s.Close()
