@@ -1,0 +1,173 @@
+package differential
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/kube-verdict/kube-verdict/internal/testbed"
+)
+
+// Probe is a question: what does a client at a vantage point get from an address?
+type Probe struct {
+	What     string // what the address is, for people
+	From     string
+	Protocol string
+	To       netip.AddrPort
+	Sticky   bool
+}
+
+func (p Probe) String() string {
+	return fmt.Sprintf("%s over %s from %s (%s)", p.What, p.Protocol, p.From, p.To)
+}
+
+// probes are the questions that a step raises.
+func probes(services []Service) []Probe {
+	var all []Probe
+	ask := func(s Service, what, protocol, ip string, port int) {
+		to := netip.AddrPortFrom(addr(ip), uint16(port))
+		for _, from := range vantages {
+			all = append(all, Probe{fmt.Sprintf("%s %s", s.name(), what), from, strings.ToLower(protocol), to, s.Affinity > 0})
+		}
+	}
+	for _, s := range services {
+		for _, f := range s.families() {
+			for i, p := range s.Ports {
+				ask(s, "ClusterIP", p.Protocol, s.address("cluster", f), p.Port)
+				if i == 0 {
+					ask(s, "undefined port", p.Protocol, s.address("cluster", f), p.Port+1000)
+				}
+				if s.External {
+					ask(s, "external IP", p.Protocol, s.address("external", f), p.Port)
+				}
+				if s.Balancer != "" {
+					ask(s, "load balancer", p.Protocol, s.address("balancer", f), p.Port)
+				}
+				if n := s.nodePort(i); n > 0 {
+					for j, a := range nodeAddrs {
+						if a.Is4() == (f == "4") {
+							ask(s, fmt.Sprintf("NodePort at address %d", j/2+1), p.Protocol, a.String(), n)
+						}
+					}
+				}
+			}
+		}
+	}
+	for _, ip := range []string{"10.96.200.200", "fd00:10:96::dead"} {
+		ask(Service{Number: 0}, "unallocated ClusterIP", "TCP", ip, 80)
+	}
+	return all
+}
+
+// Answers are what became of probes: "refused", "unreachable", "silent", or who
+// answered and whom they saw, as in "a:8080@own c:8080@node".
+type Answers map[Probe]string
+
+// effort is how hard to look.
+type effort struct {
+	tries    int
+	patience time.Duration
+}
+
+var (
+	quick    = effort{tries: 24, patience: 300 * time.Millisecond}
+	thorough = effort{tries: 200, patience: 2 * time.Second}
+)
+
+// ask puts all questions to one side.
+func (s *side) ask(questions []Probe, e effort) (Answers, error) {
+	byVantage := map[string][]Probe{}
+	for _, q := range questions {
+		byVantage[q.From] = append(byVantage[q.From], q)
+	}
+	var mu sync.Mutex
+	answers := Answers{}
+	var wait sync.WaitGroup
+	errs := make(chan error, len(byVantage))
+	for from, list := range byVantage {
+		wait.Go(func() {
+			var next atomic.Int32
+			errs <- s.hosts[from].Clients(4, func(c *testbed.Client) error {
+				for {
+					i := int(next.Add(1)) - 1
+					if i >= len(list) {
+						return nil
+					}
+					answer := one(c, list[i], e)
+					mu.Lock()
+					answers[list[i]] = answer
+					mu.Unlock()
+				}
+			})
+		})
+	}
+	wait.Wait()
+	close(errs)
+	var all []error
+	for err := range errs {
+		all = append(all, err)
+	}
+	return answers, errors.Join(all...)
+}
+
+// one asks a question as often as it takes to meet every endpoint.
+func one(c *testbed.Client, p Probe, e effort) string {
+	seen := map[string]bool{}
+	for range e.tries {
+		answer, err := c.Ask(p.Protocol, p.To, e.patience)
+		switch {
+		case errors.Is(err, testbed.ErrRefused):
+			return "refused"
+		case errors.Is(err, testbed.ErrUnreachable):
+			return "unreachable"
+		case errors.Is(err, testbed.ErrTimeout):
+			return "silent"
+		case err != nil:
+			return err.Error()
+		}
+		seen[who(answer.Server)+"@"+source(p.From, answer.Client.Addr())] = true
+	}
+	if p.Sticky && len(seen) == 1 {
+		// Which one it is is a matter of chance, and so is the source that an
+		// endpoint sees which may have reached itself.
+		for text := range seen {
+			_, source, _ := strings.Cut(text, "@")
+			if p.From == "a" {
+				source = "any"
+			}
+			return "one endpoint@" + source
+		}
+	}
+	return strings.Join(slices.Sorted(maps.Keys(seen)), " ")
+}
+
+// who is the place that a server is at, and its port.
+func who(server netip.AddrPort) string {
+	for place, addrs := range places {
+		if slices.Contains(addrs, server.Addr()) {
+			return fmt.Sprintf("%s:%d", place, server.Port())
+		}
+	}
+	return server.String()
+}
+
+// source is whom the server saw: the client itself, or the node.
+func source(from string, seen netip.Addr) string {
+	own := places[from]
+	if from == "node" {
+		own = nil
+	}
+	switch {
+	case slices.Contains(own, seen):
+		return "own"
+	case slices.Contains(nodeAddrs, seen):
+		return "node"
+	}
+	return seen.String()
+}
