@@ -116,7 +116,7 @@ func (b *builder) port(i int, seen map[listener]int) (Port, bool) {
 	}
 	at := listener{protocol, uint16(p.Port)}
 	if first, twice := seen[at]; twice {
-		b.leaveOut(ReasonDuplicatePort, field, "%s port %d is spec.ports[%d] already, which stays; remove one of them", p.Protocol, p.Port, first)
+		b.leaveOut(ReasonDuplicatePort, field, "%s port %d is spec.ports[%d] already, which stays; remove one of them", protocol, p.Port, first)
 		return Port{}, false
 	}
 	seen[at] = i

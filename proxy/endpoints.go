@@ -164,17 +164,22 @@ func (b *builder) hints(e *discoveryv1.Endpoint) (node, zone hint) {
 }
 
 // merge makes one of endpoints that are there twice, which slices that are
-// being rewritten may have: it is local if one is, and in the best state that
-// one is in. They come sorted.
+// being rewritten may have: it is local if one is, in the best state that one
+// is in, and for us if one that is in that state is. They come sorted by
+// address; which of several comes first must not matter.
 func merge(sorted []candidate) []candidate {
 	out := sorted[:0]
 	for _, c := range sorted {
 		if n := len(out); n > 0 && out[n-1].AddrPort == c.AddrPort {
-			local := out[n-1].Local || c.Local
-			if c.rank() > out[n-1].rank() {
-				out[n-1] = c
+			last := &out[n-1]
+			local := last.Local || c.Local
+			switch best := last.rank(); {
+			case c.rank() > best:
+				*last = c
+			case c.rank() == best:
+				last.node, last.zone = max(last.node, c.node), max(last.zone, c.zone)
 			}
-			out[n-1].Local = local
+			last.Local = local
 			continue
 		}
 		out = append(out, c)

@@ -23,6 +23,7 @@ func ServiceCIDRs(objects []*networkingv1.ServiceCIDR) ([]netip.Prefix, []Proble
 			}
 			all = append(all, prefix.Masked())
 		}
+		told.end("spec.cidrs")
 	}
 	slices.SortFunc(all, netip.Prefix.Compare)
 	return slices.Compact(all), list

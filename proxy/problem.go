@@ -50,11 +50,14 @@ type problems struct {
 	name Name
 	list *[]Problem
 	told int
+	// grave says that one of those that are not told is no warning.
+	grave bool
 }
 
 func (p *problems) add(warning bool, reason, field, format string, args ...any) {
 	p.told++
 	if p.told > maxProblems {
+		p.grave = p.grave || !warning
 		return
 	}
 	*p.list = append(*p.list, Problem{
@@ -65,7 +68,7 @@ func (p *problems) add(warning bool, reason, field, format string, args ...any) 
 func (p *problems) end(field string) {
 	if more := p.told - maxProblems; more > 0 {
 		*p.list = append(*p.list, Problem{
-			Kind: p.kind, Name: p.name, Field: field, Reason: ReasonMoreProblems, Message: fmt.Sprintf("%d more problems like these", more),
+			Warning: !p.grave, Kind: p.kind, Name: p.name, Field: field, Reason: ReasonMoreProblems, Message: fmt.Sprintf("%d more problems like these", more),
 		})
 	}
 }
