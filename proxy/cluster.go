@@ -57,8 +57,9 @@ func (c *Cluster) Len() int { return len(c.services) }
 // Partial is the number of Services of which a part could not be understood.
 func (c *Cluster) Partial() int { return c.partial }
 
-// Set says what a Service is now, and gives the names of all Services that may
-// be granted something else than before, in order. Of a Service that is Partial
+// Set says what a Service is now, and gives its name, if it is another than
+// before, and those of all Services that are granted something else for it, in
+// order. Of a Service that is Partial
 // the ports stay that it had and does not have now.
 func (c *Cluster) Set(svc Service) []Name {
 	old, had := c.services[svc.Name]
@@ -69,10 +70,11 @@ func (c *Cluster) Set(svc Service) []Name {
 	if had && old.Equal(svc) {
 		return nil
 	}
-	affected := []Name{svc.Name}
+	var passed map[claim]Name
 	if had {
-		affected = c.withdraw(affected, old)
+		passed = c.withdraw(old)
 	}
+	affected := []Name{svc.Name}
 	c.services[svc.Name] = svc
 	if svc.Partial {
 		c.partial++
@@ -86,29 +88,35 @@ func (c *Cluster) Set(svc Service) []Name {
 		case c.older(svc.Name, owner):
 			c.owners[at] = svc.Name
 			c.rivals[at] = c.insert(c.rivals[at], owner)
-			affected = append(affected, owner)
+			if passed[at] == owner {
+				delete(passed, at) // it had it for no longer than this call
+			} else {
+				affected = append(affected, owner)
+			}
 		default:
 			c.rivals[at] = c.insert(c.rivals[at], svc.Name)
 		}
 	}
-	return unique(affected)
+	return unique(slices.AppendSeq(affected, maps.Values(passed)))
 }
 
-// Delete says that a Service is gone, and gives the names of all Services that
-// may be granted something else than before, in order.
+// Delete says that a Service is gone, and gives its name and those of all
+// Services that are granted something else for it, in order.
 func (c *Cluster) Delete(name Name) []Name {
 	old, had := c.services[name]
 	if !had {
 		return nil
 	}
-	affected := c.withdraw([]Name{name}, old)
+	passed := c.withdraw(old)
 	c.numbers.number(Service{Name: name}, old)
 	delete(c.services, name)
-	return unique(affected)
+	return unique(slices.AppendSeq([]Name{name}, maps.Values(passed)))
 }
 
-// withdraw takes back all claims of a Service and appends those that get them.
-func (c *Cluster) withdraw(affected []Name, svc Service) []Name {
+// withdraw takes back all claims of a Service, and gives those that pass to
+// another one.
+func (c *Cluster) withdraw(svc Service) map[claim]Name {
+	passed := map[claim]Name{}
 	if svc.Partial {
 		c.partial--
 	}
@@ -125,10 +133,10 @@ func (c *Cluster) withdraw(affected []Name, svc Service) []Name {
 			continue
 		}
 		c.owners[at] = rivals[0]
-		affected = append(affected, rivals[0])
+		passed[at] = rivals[0]
 		c.setRivals(at, slices.Delete(rivals, 0, 1))
 	}
-	return affected
+	return passed
 }
 
 func (c *Cluster) setRivals(at claim, rivals []Name) {
@@ -225,6 +233,9 @@ func (s Service) keeping(old Service) Service {
 		}
 	}
 	s.Ports = ports
+	if s.Created.IsZero() {
+		s.Created = old.Created // or it would be the oldest of all
+	}
 	return s
 }
 
