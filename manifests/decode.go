@@ -50,17 +50,20 @@ func decode(d document) decoded {
 	if d.err != nil {
 		return decoded{err: d.err}
 	}
+	var out decoded
 	text := d.text
 	if !d.json {
-		var err error
-		if text, err = yaml.YAMLToJSON(d.text); err != nil {
-			return decoded{err: fmt.Errorf("%s: document %d is not YAML: %s; the document is left out", d.place(), d.number, inFile(err, d.line))}
+		var strict, err error
+		if text, strict = yaml.YAMLToJSONStrict(d.text); strict != nil {
+			if text, err = yaml.YAMLToJSON(d.text); err != nil {
+				return decoded{err: fmt.Errorf("%s: document %d is not YAML: %s; the document is left out", d.place(), d.number, inFile(err, d.line))}
+			}
+			out.warnings = append(out.warnings, fmt.Errorf("%s: document %d: %s; the last one counts", d.place(), d.number, inFile(strict, d.line)))
 		}
 	}
 	if string(text) == "null" {
 		return decoded{} // only comments
 	}
-	var out decoded
 	out.object(d.place(), text)
 	return out
 }
@@ -71,7 +74,8 @@ var lineOf = regexp.MustCompile(`line (\d+)`)
 // inFile makes the lines in a YAML error those of the file.
 func inFile(err error, first int) string {
 	text := strings.TrimPrefix(err.Error(), "error converting YAML to JSON: ")
-	return lineOf.ReplaceAllStringFunc(strings.TrimPrefix(text, "yaml: "), func(m string) string {
+	text = strings.TrimPrefix(strings.TrimPrefix(text, "yaml: "), "unmarshal errors:\n  ")
+	return lineOf.ReplaceAllStringFunc(strings.ReplaceAll(text, "\n  ", ", "), func(m string) string {
 		n, err := strconv.Atoi(strings.TrimPrefix(m, "line "))
 		if err != nil {
 			return m
@@ -83,7 +87,7 @@ func inFile(err error, first int) string {
 // object decodes one object, or those of a list.
 func (out *decoded) object(place string, text []byte) {
 	var typ metav1.TypeMeta
-	if err := json.Unmarshal(text, &typ); err != nil || typ.Kind == "" {
+	if err := json.Unmarshal(text, &typ); err != nil || typ.Kind == "" || typ.APIVersion == "" {
 		out.fail(fmt.Errorf("%s: not a Kubernetes object: it has no apiVersion and kind", place))
 		return
 	}
@@ -102,7 +106,12 @@ func (out *decoded) object(place string, text []byte) {
 			out.list(place, text, typ)
 			return
 		}
-		out.objects = append(out.objects, found{kind: typ.Kind, place: place})
+		kind := typ.Kind
+		switch kind {
+		case "Service", "Node", "EndpointSlice", "ServiceCIDR":
+			kind += " of " + typ.APIVersion // not the one that is wanted
+		}
+		out.objects = append(out.objects, found{kind: kind, place: place})
 		return
 	}
 	strict, err := kjson.UnmarshalStrict(text, object)
@@ -131,10 +140,26 @@ func (out *decoded) list(place string, text []byte, list metav1.TypeMeta) {
 		var typ metav1.TypeMeta
 		kind := strings.TrimSuffix(list.Kind, "List")
 		if err := json.Unmarshal(item, &typ); err == nil && typ.Kind == "" && kind != "" {
-			item = append(fmt.Appendf(nil, `{"apiVersion":%q,"kind":%q,`, list.APIVersion, kind), item[1:]...)
+			item = withType(item, metav1.TypeMeta{APIVersion: list.APIVersion, Kind: kind})
 		}
 		out.object(at, item)
 	}
+}
+
+// withType gives a JSON object an API version, unless it has one, and a kind.
+func withType(object []byte, typ metav1.TypeMeta) []byte {
+	var fields map[string]json.RawMessage
+	if json.Unmarshal(object, &fields) != nil || fields == nil {
+		return object // null
+	}
+	text := fmt.Appendf([]byte("{"), `"kind":%q`, typ.Kind)
+	if _, has := fields["apiVersion"]; !has {
+		text = fmt.Appendf(text, `,"apiVersion":%q`, typ.APIVersion)
+	}
+	if len(fields) > 0 {
+		text = append(text, ',')
+	}
+	return append(text, object[1:]...)
 }
 
 func (out *decoded) fail(err error) {

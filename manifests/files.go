@@ -9,7 +9,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 )
 
 // file is something to read, or why it can't be.
@@ -77,12 +76,25 @@ func (d document) place() string {
 	return fmt.Sprintf("%s:%d", d.file, d.line)
 }
 
-// split cuts a file into its documents: YAML's at lines of three dashes,
-// JSON's where one value ends.
+// split cuts a file into its documents. One that begins with a brace may be
+// JSON, or YAML written like it.
 func split(name string, text []byte) []document {
-	if start := bytes.TrimLeft(text, " \t\r\n\ufeff"); len(start) > 0 && (start[0] == '{' || start[0] == '[') {
-		return splitJSON(name, text)
+	text = bytes.TrimPrefix(text, []byte("\ufeff"))
+	start := bytes.TrimLeft(text, " \t\r\n")
+	if len(start) == 0 || start[0] != '{' && start[0] != '[' {
+		return splitYAML(name, text)
 	}
+	docs := splitJSON(name, text)
+	if last := docs[len(docs)-1]; last.err != nil && filepath.Ext(name) != ".json" {
+		if other := splitYAML(name, text); len(docs) == 1 || len(other) > 1 {
+			return other
+		}
+	}
+	return docs
+}
+
+// splitYAML cuts at lines that begin with three dashes, or that are three dots.
+func splitYAML(name string, text []byte) []document {
 	var docs []document
 	line, first, number := 1, 1, 0
 	var current []byte
@@ -98,8 +110,12 @@ func split(name string, text []byte) []document {
 		if n == 0 {
 			n = len(rest)
 		}
-		if l := rest[:n]; bytes.HasPrefix(l, []byte("---")) && strings.TrimSpace(string(l[3:])) == "" {
+		cuts, empty := boundary(rest[:n])
+		if cuts {
 			end()
+			first = line
+		}
+		if empty {
 			first = line + 1
 		} else {
 			if current == nil {
@@ -113,6 +129,22 @@ func split(name string, text []byte) []document {
 	return docs
 }
 
+// boundary says whether a YAML document starts or ends at a line, and whether the
+// line holds nothing of one: behind the dashes there may be a comment, or the
+// document's first value.
+func boundary(line []byte) (cuts, empty bool) {
+	rest, ok := bytes.CutPrefix(line, []byte("---"))
+	if !ok {
+		rest, ok = bytes.CutPrefix(line, []byte("..."))
+	}
+	if !ok || len(rest) > 0 && bytes.IndexByte([]byte(" \t\r\n"), rest[0]) < 0 {
+		return false, false
+	}
+	rest = bytes.TrimSpace(rest)
+	return true, len(rest) == 0 || rest[0] == '#'
+}
+
+// splitJSON cuts where one value ends.
 func splitJSON(name string, text []byte) []document {
 	var docs []document
 	decoder := json.NewDecoder(bytes.NewReader(text))

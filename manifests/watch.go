@@ -15,6 +15,10 @@ import (
 // writes one of several files is not done yet.
 const settle = 50 * time.Millisecond
 
+// patience is how long they are waited for, since other files in the same
+// directory may never be still.
+const patience = time.Second
+
 // Watch calls changed once, and again whenever the files change, until the
 // context ends. A burst of changes is one. Files that are replaced by others of
 // their name (editors, ConfigMap volumes) are followed, as are new files in
@@ -41,6 +45,16 @@ func Watch(ctx context.Context, paths []string, changed func()) error {
 	}
 	changed() // only now, so that no change is missed between the two
 	var still <-chan time.Time
+	var since time.Time
+	touched := func() {
+		switch {
+		case still == nil:
+			since = time.Now()
+		case time.Since(since) > patience-settle:
+			return // it is due
+		}
+		still = time.After(settle)
+	}
 	for {
 		select {
 		case <-ctx.Done():
@@ -49,10 +63,10 @@ func Watch(ctx context.Context, paths []string, changed func()) error {
 			if !errors.Is(err, fsnotify.ErrEventOverflow) {
 				return fmt.Errorf("watch files: %w", err)
 			}
-			still = time.After(settle) // some event was lost: look at all
+			touched() // some event was lost: look at all
 		case e := <-watcher.Events:
 			if e.Op != fsnotify.Chmod {
-				still = time.After(settle)
+				touched()
 			}
 		case <-still:
 			still = nil

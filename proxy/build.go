@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -116,7 +117,7 @@ func (b *builder) port(i int, seen map[listener]int) (Port, bool) {
 	}
 	at := listener{protocol, uint16(p.Port)}
 	if first, twice := seen[at]; twice {
-		b.leaveOut(ReasonDuplicatePort, field, "%s port %d is spec.ports[%d] already, which stays; remove one of them", protocol, p.Port, first)
+		b.leaveOut(ReasonDuplicatePort, field, "%s port %d is spec.ports[%d] already, which stays; remove one of them", cmp.Or(p.Protocol, corev1.ProtocolTCP), p.Port, first)
 		return Port{}, false
 	}
 	seen[at] = i

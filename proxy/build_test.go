@@ -246,7 +246,7 @@ func TestProblems(t *testing.T) {
 			"cluster 10.96.0.1:80/tcp -> 10.0.0.1:8080 10.0.0.2:8080\ncluster 10.96.0.1:65535/tcp -> none\ncluster 10.96.0.1:1/tcp -> none\n"},
 		{"a Service's unknown protocol", "clusterIP: 10.96.0.1, ports: [{name: a, port: 1, protocol: ICMP}, {name: http, port: 80}]", at("10.0.0.1"), "UnknownProtocol service ns/web: spec.ports[0].protocol: \"ICMP\" is not TCP, UDP or SCTP; the port is left out\n", rest},
 		{"a Service's port twice, once with the protocol left to the default", "clusterIP: 10.96.0.1, ports: [{name: http, port: 80, protocol: TCP}, {name: u, port: 80, protocol: UDP}, {name: b, port: 80}]", at("10.0.0.1"),
-			"DuplicatePort service ns/web: spec.ports[2]: tcp port 80 is spec.ports[0] already, which stays; remove one of them\n", rest + "cluster 10.96.0.1:80/udp -> none\n"},
+			"DuplicatePort service ns/web: spec.ports[2]: TCP port 80 is spec.ports[0] already, which stays; remove one of them\n", rest + "cluster 10.96.0.1:80/udp -> none\n"},
 		{"no ClusterIP", "ports: [{name: http, port: 80}]", at("10.0.0.1"), "NoClusterIP service ns/web: spec.clusterIP: there is none: the API server allocates it; in a manifest without an API server, write one\n", ""},
 		{"a ClusterIP that is none", "clusterIP: ten, ports: [{name: http, port: 80}]", at("10.0.0.1"), "InvalidAddress service ns/web: spec.clusterIP: \"ten\" is not an IP address; write it as in 10.96.0.10 or fd00:10:96::a\n", ""},
 		{"a ClusterIP that can't be one", "clusterIPs: [127.0.0.1, 10.96.0.1], ports: [{name: http, port: 80}]", at("10.0.0.1"), "InvalidAddress service ns/web: spec.clusterIPs[0]: 127.0.0.1 is a loopback address, which can't be a Service's; write it as in 10.96.0.10 or fd00:10:96::a\n", rest},

@@ -1,0 +1,204 @@
+package manifests_test
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/kube-verdict/kube-verdict/manifests"
+)
+
+// watched is a running Watch.
+type watched struct {
+	t       *testing.T
+	changes chan struct{}
+	stop    context.CancelFunc
+	ended   chan error
+}
+
+func watch(t *testing.T, paths ...string) *watched {
+	t.Helper()
+	ctx, stop := context.WithCancel(context.Background())
+	w := &watched{t: t, changes: make(chan struct{}, 100), stop: stop, ended: make(chan error, 1)}
+	go func() { w.ended <- manifests.Watch(ctx, paths, func() { w.changes <- struct{}{} }) }()
+	t.Cleanup(stop)
+	w.want("the start")
+	return w
+}
+
+// want waits for exactly one call.
+func (w *watched) want(what string) {
+	w.t.Helper()
+	select {
+	case <-w.changes:
+	case err := <-w.ended:
+		w.t.Fatalf("%s: Watch ended: %v", what, err)
+	case <-time.After(10 * time.Second):
+		w.t.Fatalf("%s was not seen", what)
+	}
+	w.quiet(what)
+}
+
+// quiet says that there is no further call.
+func (w *watched) quiet(what string) {
+	w.t.Helper()
+	select {
+	case <-w.changes:
+		w.t.Errorf("%s: one call too many", what)
+	case <-time.After(200 * time.Millisecond):
+	}
+}
+
+func rename(t *testing.T, from, to string) {
+	t.Helper()
+	if err := os.Rename(from, to); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func symlink(t *testing.T, target, name string) {
+	t.Helper()
+	if err := os.Symlink(target, name); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func remove(t *testing.T, name string) {
+	t.Helper()
+	if err := os.Remove(name); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestWatchFile(t *testing.T) {
+	t.Parallel()
+	name := filepath.Join(write(t, map[string]string{"a.yaml": service("a")}), "a.yaml")
+	w := watch(t, name)
+	put(t, name, service("b"))
+	w.want("a change")
+	// Editors write another file and give it the name.
+	next := name + ".new"
+	put(t, next, service("c"))
+	rename(t, next, name)
+	w.want("another file of the name")
+	put(t, name, service("d"))
+	w.want("a change in that one")
+	remove(t, name)
+	w.want("the end of the file")
+	put(t, name, service("e"))
+	w.want("the file made again")
+	if err := os.Chmod(name, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	w.quiet("another mode")
+}
+
+// A file that is not there yet is one that will be.
+func TestWatchFileThatIsToCome(t *testing.T) {
+	t.Parallel()
+	name := filepath.Join(t.TempDir(), "a.yaml")
+	w := watch(t, name)
+	put(t, name, service("a"))
+	w.want("the file")
+}
+
+// The kubelet swaps the symlink ..data when a ConfigMap changes; the file's own
+// symlink, and so its name, stays.
+func TestWatchConfigMapVolume(t *testing.T) {
+	t.Parallel()
+	for _, path := range []string{"", "a.yaml"} {
+		dir := write(t, map[string]string{"..1/a.yaml": service("a"), "..2/a.yaml": service("b")})
+		symlink(t, "..1", filepath.Join(dir, "..data"))
+		symlink(t, filepath.Join("..data", "a.yaml"), filepath.Join(dir, "a.yaml"))
+		path = filepath.Join(dir, path)
+		w := watch(t, path)
+		symlink(t, "..2", filepath.Join(dir, "..data_tmp"))
+		rename(t, filepath.Join(dir, "..data_tmp"), filepath.Join(dir, "..data"))
+		w.want("the swap under " + path)
+		want(t, path, contents(manifests.Read([]string{path}, nil)), "service default/b\n")
+	}
+}
+
+func TestWatchDirectory(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	w := watch(t, dir)
+	put(t, filepath.Join(dir, "a.yaml"), service("a"))
+	w.want("a new file")
+	put(t, filepath.Join(dir, "a.yaml"), service("b"))
+	w.want("a change in it")
+	remove(t, filepath.Join(dir, "a.yaml"))
+	w.want("its end")
+}
+
+func TestWatchTakesABurstForOneChange(t *testing.T) {
+	t.Parallel()
+	one, two := t.TempDir(), t.TempDir()
+	w := watch(t, one, two)
+	for i := range 100 {
+		put(t, filepath.Join(one, fmt.Sprintf("%d.yaml", i)), service("a"))
+		put(t, filepath.Join(two, fmt.Sprintf("%d.yaml", i)), service("b"))
+	}
+	w.want("a burst")
+}
+
+// Where something is written all the time, as beside a log file, changes must be
+// seen at some time.
+func TestWatchDoesNotWaitForStillnessForEver(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	w := watch(t, dir)
+	deadline := time.After(10 * time.Second)
+	for i := 0; ; i++ {
+		put(t, filepath.Join(dir, "log"), strings.Repeat("x", i%10))
+		select {
+		case <-w.changes:
+			return
+		case <-deadline:
+			t.Fatal("no change was seen for all the changes")
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+}
+
+func TestWatchThatCannotBe(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	for path, want := range map[string]string{
+		"-":                                  "standard input can't be watched: name files or directories",
+		filepath.Join(dir, "none", "a.yaml"): "watch " + dir + "/none: no such file or directory",
+	} {
+		err := manifests.Watch(t.Context(), []string{dir, path}, func() { t.Errorf("%s is watched", path) })
+		if err == nil || err.Error() != want {
+			t.Errorf("the error of %s is %v, want %s", path, err, want)
+		}
+	}
+}
+
+// It does not run beside others, so as to count all goroutines there are.
+func TestWatchEndsWithItsContext(t *testing.T) {
+	before := runtime.NumGoroutine()
+	for range 5 {
+		w := watch(t, t.TempDir())
+		w.stop()
+		select {
+		case err := <-w.ended:
+			if err != nil {
+				t.Errorf("Watch ended with %v", err)
+			}
+		case <-time.After(10 * time.Second):
+			t.Fatal("Watch goes on after its context")
+		}
+	}
+	for deadline := time.Now().Add(10 * time.Second); runtime.NumGoroutine() > before; time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			stacks := make([]byte, 1<<16)
+			t.Fatalf("goroutines are left:\n%s", stacks[:runtime.Stack(stacks, true)])
+		}
+	}
+}
