@@ -147,10 +147,11 @@ func ElementUserData(b []byte, comment string) []byte {
 // ElementComment reads the comment that ElementUserData wrote.
 func ElementComment(b []byte) string {
 	for len(b) >= 2 && int(b[1])+2 <= len(b) {
-		if value := b[2 : 2+b[1]]; b[0] == 0 && len(value) > 0 {
+		end := 2 + int(b[1])
+		if value := b[2:end]; b[0] == 0 && len(value) > 0 {
 			return string(value[:len(value)-1])
 		}
-		b = b[2+b[1]:]
+		b = b[end:]
 	}
 	return ""
 }

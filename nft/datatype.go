@@ -68,8 +68,11 @@ func slotType() datatype {
 func priorityType() datatype {
 	return datatype{id: nftables.TypeClassID.GetNFTMagic(), len: 4, order: orderHost, print: func(b string) string {
 		v := binary.NativeEndian.Uint32([]byte(b))
-		if v == 0 {
+		switch v {
+		case 0:
 			return "none"
+		case 1<<32 - 1:
+			return "root"
 		}
 		return fmt.Sprintf("%x:%x", v>>16, v&0xffff)
 	}}

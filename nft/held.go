@@ -119,6 +119,9 @@ func (r *Rule) matches(f Family, h HeldRule) bool {
 			sent = sent[:padded(int(binary.NativeEndian.Uint16(sent)))]
 		case *expr.Lookup:
 			passing = unix.NFTA_LOOKUP_SET_ID
+			if !l.Any.(*expr.Lookup).Invert && inverted(held[i].value) {
+				return false
+			}
 		case *expr.Dynset:
 			passing = unix.NFTA_DYNSET_SET_ID
 		}
@@ -127,6 +130,19 @@ func (r *Rule) matches(f Family, h HeldRule) bool {
 		}
 	}
 	return true
+}
+
+// inverted says that a lookup goes on for what is not in the set. One that is not
+// inverted is sent without flags.
+func inverted(lookup []byte) bool {
+	for _, data := range attributes(lookup) {
+		for _, a := range attributes(data.value) {
+			if data.nested && a.typ == unix.NFTA_LOOKUP_FLAGS && len(a.value) == 4 {
+				return binary.BigEndian.Uint32(a.value)&unix.NFT_LOOKUP_F_INV != 0
+			}
+		}
+	}
+	return false
 }
 
 // typeMask is an attribute's type without its flags, NLA_TYPE_MASK.

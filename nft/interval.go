@@ -29,7 +29,11 @@ func rangeParts(f Family, fields []Field, e Element) []string {
 	if e.KeyEnd == "" {
 		return parts
 	}
-	for i, end := range keyParts(f, fields, e.KeyEnd) {
+	ends := keyParts(f, fields, e.KeyEnd)
+	if len(ends) != len(parts) { // not ours; still say what it is
+		return []string{strings.Join(parts, " . ") + "-" + strings.Join(ends, " . ")}
+	}
+	for i, end := range ends {
 		if parts[i] != end {
 			parts[i] = rangeText(parts[i], end)
 		}
