@@ -2,7 +2,6 @@ package agent
 
 import (
 	"context"
-	"sync"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -17,20 +16,16 @@ import (
 type flows struct {
 	log     logr.Logger
 	metrics *metrics.Metrics
-
-	mu      sync.Mutex
-	changes *conntrack.Changes
+	changes conntrack.Changes
 	wake    chan struct{}
 }
 
 func newFlows(log logr.Logger, m *metrics.Metrics) *flows {
-	return &flows{log: log, metrics: m, changes: &conntrack.Changes{}, wake: make(chan struct{}, 1)}
+	return &flows{log: log, metrics: m, wake: make(chan struct{}, 1)}
 }
 
 // add takes changes that the kernel has.
 func (f *flows) add(changes []dataplane.Applied) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
 	for i := range changes {
 		f.changes.Add(changes[i].Old, changes[i].Now)
 	}
@@ -42,13 +37,8 @@ func (f *flows) add(changes []dataplane.Applied) {
 	}
 }
 
-func (f *flows) take() *conntrack.Changes {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	changes := f.changes
-	f.changes = &conntrack.Changes{}
-	return changes
-}
+// pause is between a clean-up that failed and the next.
+const pause = time.Second
 
 // run cleans up until the context ends.
 func (f *flows) run(ctx context.Context) error {
@@ -57,40 +47,23 @@ func (f *flows) run(ctx context.Context) error {
 		return err
 	}
 	defer func() { _ = conn.Close() }()
+	var again <-chan time.Time
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-f.wake:
+		case <-again:
 		}
-		f.clean(ctx, conn, f.take())
-	}
-}
-
-// Flows are looked for again after an error, but not for ever: most end by
-// themselves.
-const (
-	cleanTries = 5
-	cleanPause = time.Second
-)
-
-func (f *flows) clean(ctx context.Context, conn *conntrack.Conn, changes *conntrack.Changes) {
-	for try := 1; ; try++ {
-		start := time.Now()
-		result, err := conn.Clean(changes)
+		again = nil
+		start, frontends := time.Now(), f.changes.Len()
+		result, err := conn.Clean(&f.changes)
 		f.metrics.Flows.Add(float64(result.Deleted))
-		if err == nil {
-			f.log.V(1).Info("Deleted stale UDP flows", "frontends", changes.Len(), "flows", result.Deleted, "took", time.Since(start))
-			return
+		if err != nil {
+			f.log.Error(err, "Stale UDP flows go on to endpoints that are gone; trying again", "frontends", frontends, "after", pause)
+			again = time.After(pause)
+			continue
 		}
-		f.log.Error(err, "Stale UDP flows may go on to endpoints that are gone", "frontends", changes.Len(), "tries", try)
-		if try == cleanTries {
-			return
-		}
-		select {
-		case <-ctx.Done():
-			return
-		case <-time.After(cleanPause):
-		}
+		f.log.V(1).Info("Deleted stale UDP flows", "frontends", frontends, "flows", result.Deleted, "took", time.Since(start))
 	}
 }

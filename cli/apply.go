@@ -240,9 +240,7 @@ func (a *applier) Programmed(changes []dataplane.Applied, _ time.Duration) {
 
 // cleanUp deletes the UDP flows that the changes have left behind.
 func (a *applier) cleanUp() error {
-	changes := a.flows
-	a.flows = &conntrack.Changes{}
-	if changes.Len() == 0 {
+	if a.flows.Len() == 0 {
 		return nil
 	}
 	conn, err := conntrack.Open(0)
@@ -250,6 +248,6 @@ func (a *applier) cleanUp() error {
 		return err
 	}
 	defer func() { _ = conn.Close() }()
-	_, err = conn.Clean(changes)
+	_, err = conn.Clean(a.flows)
 	return err
 }

@@ -3,15 +3,19 @@ package conntrack
 import (
 	"net/netip"
 	"slices"
+	"sync"
 
 	"github.com/kube-verdict/kube-verdict/proxy"
 )
 
 // Changes are changes of Services, as far as they can leave stale flows behind:
 // the UDP frontends in question, and where flows to each may go now. Its zero
-// value has none. It is not safe for concurrent use.
+// value has none. Changes may be added while a Clean is at work on them, and have
+// to be: a flow to an endpoint that has come meanwhile is not stale.
 type Changes struct {
+	mu        sync.RWMutex
 	frontends map[netip.AddrPort]frontend
+	added     uint64 // how often
 }
 
 // frontend is an address and port at which a Service is or was reached.
@@ -23,7 +27,27 @@ type frontend struct {
 }
 
 // Len is the number of frontends in question; with 0 there is nothing to clean.
-func (c *Changes) Len() int { return len(c.frontends) }
+func (c *Changes) Len() int {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	return len(c.frontends)
+}
+
+// state says how far changes have come; drop forgets them all, unless some have
+// come since that state.
+func (c *Changes) state() uint64 {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	return c.added
+}
+
+func (c *Changes) drop(state uint64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.added == state {
+		c.frontends = nil
+	}
+}
 
 // Add adds a change of one Service; the zero Service is for one that there was
 // not, or is not any more. With the zero Service as old, every flow to now is in
@@ -38,6 +62,9 @@ func (c *Changes) Add(old, now proxy.Service) {
 		return
 	}
 	was, is := byFrontend(old), byFrontend(now)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.added++
 	for at, endpoints := range is {
 		before, had := was[at]
 		_, known := c.frontends[at]
@@ -66,7 +93,9 @@ func (c *Changes) set(at netip.AddrPort, f frontend) {
 // Stale says whether a UDP flow is stale that a client sent to dst and that is
 // answered from src.
 func (c *Changes) Stale(dst, src netip.AddrPort) bool {
+	c.mu.RLock()
 	f, ok := c.frontends[dst]
+	c.mu.RUnlock()
 	if !ok {
 		return false
 	}

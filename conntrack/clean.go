@@ -19,20 +19,23 @@ type Result struct {
 const tries = 5
 
 // Clean deletes the flows that are stale after the changes, which the rules in
-// the kernel must show already. With no changes it asks the kernel nothing. After
-// an error some are left; another Clean with the same changes finds them.
+// the kernel must show already, and forgets the changes. With none it asks the
+// kernel nothing. After an error, or when others were added meanwhile, all of them
+// stay, and another Clean finds what is left.
 func (c *Conn) Clean(changes *Changes) (Result, error) {
 	var total Result
 	var err error
+	state := changes.state()
 	for range tries {
 		if err = c.clean(changes, &total); !errors.Is(err, errInterrupted) {
 			break
 		}
 	}
 	if err != nil {
-		err = fmt.Errorf("delete stale UDP flows: %w", explain(err))
+		return total, fmt.Errorf("delete stale UDP flows: %w", explain(err))
 	}
-	return total, err
+	changes.drop(state)
+	return total, nil
 }
 
 func (c *Conn) clean(changes *Changes, total *Result) error {

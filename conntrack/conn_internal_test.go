@@ -200,3 +200,31 @@ func TestPlan(t *testing.T) {
 		}
 	}
 }
+
+// What comes while a Clean is at work stays for the next, and counts at once.
+func TestChangesThatComeMeanwhile(t *testing.T) {
+	vip, a, b := netip.MustParseAddrPort("10.96.0.1:53"), netip.MustParseAddrPort("10.254.0.1:53"), netip.MustParseAddrPort("10.254.0.2:53")
+	dns := func(endpoints ...netip.AddrPort) proxy.Service {
+		port := proxy.Port{Protocol: proxy.UDP, Port: vip.Port(), Frontends: []proxy.Frontend{{Addr: vip.Addr()}}}
+		for _, e := range endpoints {
+			port.Endpoints = append(port.Endpoints, proxy.Endpoint{AddrPort: e})
+		}
+		return proxy.Service{Name: proxy.Name{Name: "dns"}, Ports: []proxy.Port{port}}
+	}
+	var c Changes
+	c.Add(dns(a), dns())
+	state := c.state()
+	if !c.Stale(vip, b) {
+		t.Error("a flow to what is no endpoint is not stale")
+	}
+	c.Add(dns(), dns(b))
+	if c.Stale(vip, b) {
+		t.Error("a flow to an endpoint that has come meanwhile is stale")
+	}
+	if c.drop(state); c.Len() != 1 {
+		t.Errorf("%d frontends are left, want the one that has changed meanwhile", c.Len())
+	}
+	if c.drop(c.state()); c.Len() != 0 {
+		t.Errorf("%d frontends are left when all is clean", c.Len())
+	}
+}

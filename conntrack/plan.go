@@ -9,6 +9,8 @@ import (
 
 // families are the families that have frontends in question, with these.
 func (c *Changes) families() map[uint8][]netip.AddrPort {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
 	out := map[uint8][]netip.AddrPort{}
 	for at := range c.frontends {
 		family := uint8(unix.AF_INET6)
