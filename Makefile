@@ -12,10 +12,10 @@ export KUBE_VERDICT_TOOLS ?=
 TESTFLAGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help build test unit lint tools demo bench image clean
+.PHONY: help build test unit lint tools demo bench differential image clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: ## build bin/kube-verdict, a static program
 	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/kube-verdict $(MAIN)
@@ -42,6 +42,11 @@ demo: build ## show it working, in network namespaces (root)
 bench: ## measure it against kube-proxy's ruleset, in network namespaces (root)
 	@hack/deps.sh demo
 	go run ./hack/bench
+
+differential: ## compare with kube-proxy on random clusters: RUNS=n of them, from SEED=n on (root)
+	@hack/deps.sh test
+	@hack/tools.sh
+	DIFFERENTIAL_RUNS=$(RUNS) DIFFERENTIAL_SEED=$(SEED) go test -count=1 -timeout 24h -v ./e2e/differential
 
 image: ## build a container image with docker
 	docker build --build-arg VERSION=$(VERSION) -t $(IMAGE) .

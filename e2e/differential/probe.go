@@ -21,6 +21,9 @@ type Probe struct {
 	Protocol string
 	To       netip.AddrPort
 	Sticky   bool
+	// Chance says that the source which a sticky client's endpoint sees depends on
+	// which endpoint it is: itself, or the node's own.
+	Chance bool
 }
 
 func (p Probe) String() string {
@@ -33,7 +36,8 @@ func probes(services []Service) []Probe {
 	ask := func(s Service, what, protocol, ip string, port int) {
 		to := netip.AddrPortFrom(addr(ip), uint16(port))
 		for _, from := range vantages {
-			all = append(all, Probe{fmt.Sprintf("%s %s", s.name(), what), from, strings.ToLower(protocol), to, s.Affinity > 0})
+			chance := from == "a" || slices.ContainsFunc(s.Endpoints, func(e Endpoint) bool { return e.Place == "n" })
+			all = append(all, Probe{fmt.Sprintf("%s %s", s.name(), what), from, strings.ToLower(protocol), to, s.Affinity > 0, s.Affinity > 0 && chance})
 		}
 	}
 	for _, s := range services {
@@ -134,11 +138,9 @@ func one(c *testbed.Client, p Probe, e effort) string {
 		seen[who(answer.Server)+"@"+source(p.From, answer.Client.Addr())] = true
 	}
 	if p.Sticky && len(seen) == 1 {
-		// Which one it is is a matter of chance, and so is the source that an
-		// endpoint sees which may have reached itself.
 		for text := range seen {
 			_, source, _ := strings.Cut(text, "@")
-			if p.From == "a" {
+			if p.Chance {
 				source = "any"
 			}
 			return "one endpoint@" + source
