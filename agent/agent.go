@@ -2,9 +2,7 @@ package agent
 
 import (
 	"context"
-	"errors"
 	"math"
-	"net/http"
 	"runtime/debug"
 	"sync/atomic"
 	"time"
@@ -45,9 +43,6 @@ type Config struct {
 	MetricsAddress, HealthAddress string
 }
 
-// errNotProgrammed is why the agent is not ready at first.
-var errNotProgrammed = errors.New("the Services are not programmed yet")
-
 // Run follows the API server and programs the kernel until the context ends.
 func Run(ctx context.Context, api *rest.Config, c Config, log logr.Logger) error {
 	conn, err := kernel.Open(0)
@@ -68,15 +63,21 @@ func Run(ctx context.Context, api *rest.Config, c Config, log logr.Logger) error
 	reporter := newReporter(log, mgr.GetEventRecorder("kube-verdict"), mgr.GetCache(), m)
 	counted := &counted{Conn: conn, metrics: m}
 	var ready atomic.Bool
-	checks := healthcheck.New(ready.Load)
+	node := &node{config: c, log: log}
+	health := newHealth(ready.Load, node.eligible)
+	probes, err := health.listen(c.HealthAddress)
+	if err != nil {
+		return err
+	}
+	checks := healthcheck.New(func() bool { return ready.Load() && health.Healthy() })
 	defer checks.Close()
 	flows := newFlows(log, m)
-	follow := &follower{reporter: reporter, flows: flows, checks: checks}
+	follow := &follower{reporter: reporter, flows: flows, checks: checks, health: health}
+	node.moved = follow.moved
 	programmer := dataplane.NewProgrammer(dataplane.NewWriter(counted, maps.NewLayout(c.Layout)), log, follow)
-	node := &node{config: c, log: log, moved: follow.moved}
 	loaded := make(chan struct{})
 	services := &controllers.ServiceReconciler{
-		Cache: mgr.GetCache(), Sink: programmer, Node: node.model, Problems: reporter.Problems, Loaded: loaded,
+		Cache: mgr.GetCache(), Sink: sink{programmer, health}, Node: node.model, Problems: reporter.Problems, Loaded: loaded,
 	}
 	if err := services.SetupWithManager(mgr); err != nil {
 		return err
@@ -127,17 +128,16 @@ func Run(ctx context.Context, api *rest.Config, c Config, log logr.Logger) error
 	if err != nil {
 		return err
 	}
-	err = errors.Join(
-		mgr.Add(manager.RunnableFunc(flows.run)),
-		mgr.AddHealthzCheck("ping", func(*http.Request) error { return nil }),
-		mgr.AddReadyzCheck("programmed", func(*http.Request) error {
-			if !ready.Load() {
-				return errNotProgrammed
-			}
-			return nil
-		}))
-	if err != nil {
+	if err := mgr.Add(manager.RunnableFunc(flows.run)); err != nil {
 		return err
+	}
+	if probes != nil {
+		// Before anything is waited for.
+		go func() {
+			if err := health.serve(ctx, probes); err != nil {
+				log.Error(err, "Health probes get no answer any more")
+			}
+		}()
 	}
 	log.Info("Starting", "node", c.NodeName, "podCIDRs", c.Layout.PodCIDRs)
 	if len(c.Layout.PodCIDRs) == 0 && c.Layout.PodInterface == "" && !c.Layout.MasqueradeAll {
@@ -166,7 +166,7 @@ func newManager(api *rest.Config, c Config, log logr.Logger) (ctrl.Manager, erro
 	return ctrl.NewManager(api, ctrl.Options{
 		Scheme: scheme, Logger: log, Cache: cacheOptions, MapperProvider: controllers.Kinds,
 		Metrics:                metricsserver.Options{BindAddress: c.MetricsAddress},
-		HealthProbeBindAddress: c.HealthAddress,
+		HealthProbeBindAddress: "0",   // health has its own
 		LeaderElection:         false, // every node programs its own kernel
 		// The API server may stay away for as long as it likes.
 		Controller: config.Controller{CacheSyncTimeout: math.MaxInt64},

@@ -16,6 +16,7 @@ type follower struct {
 	*reporter
 	flows  *flows
 	checks *healthcheck.Servers
+	health *health
 	// unchecked are the Services whose health check node port could not be
 	// opened; they are tried again with every change.
 	mu        sync.Mutex
@@ -25,6 +26,10 @@ type follower struct {
 // Programmed has stale flows deleted, and opens and closes health check node
 // ports.
 func (f *follower) Programmed(changes []dataplane.Applied, took time.Duration) {
+	f.health.updated()
+	if len(changes) == 0 {
+		return
+	}
 	f.reporter.Programmed(len(changes), took)
 	f.flows.add(changes)
 	checks := map[proxy.Name]proxy.HealthCheck{}

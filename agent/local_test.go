@@ -11,6 +11,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/kube-verdict/kube-verdict/controllers"
+	"github.com/kube-verdict/kube-verdict/healthcheck"
 	"github.com/kube-verdict/kube-verdict/internal/testbed"
 )
 
@@ -72,6 +73,7 @@ func TestSlimNodeIsAsGood(t *testing.T) {
 		t.Fatal(err)
 	}
 	whole := object("Hostname node-a", "InternalIP 10.240.0.11", "InternalIP fd00::11", "ExternalIP 203.0.113.9")
+	whole.Spec.Taints = []corev1.Taint{{Key: "ToBeDeletedByClusterAutoscaler", Effect: corev1.TaintEffectNoSchedule}}
 	var kept *corev1.Node
 	for kind, o := range options.ByObject {
 		if _, ok := kind.(*corev1.Node); ok {
@@ -89,6 +91,9 @@ func TestSlimNodeIsAsGood(t *testing.T) {
 	got, err := FindLocal("node-a", kept, []string{NodePortPrimary})
 	if err != nil || fmt.Sprint(got) != fmt.Sprint(want) {
 		t.Errorf("the slim Node gives %+v, %v, the whole one %+v", got, err, want)
+	}
+	if healthcheck.NodeEligible(kept) || !healthcheck.NodeEligible(object()) {
+		t.Error("the slim Node does not say that it is about to be deleted")
 	}
 	if got.Zone != "a" {
 		t.Errorf("the zone is %q, want a", got.Zone)

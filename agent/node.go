@@ -12,6 +12,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/kube-verdict/kube-verdict/healthcheck"
 	"github.com/kube-verdict/kube-verdict/proxy"
 )
 
@@ -64,6 +65,13 @@ func (n *node) changed(object *corev1.Node) bool {
 		n.moved(local.NodePorts)
 	}
 	return matters
+}
+
+// eligible says whether load balancers should send traffic here.
+func (n *node) eligible() bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return healthcheck.NodeEligible(n.object)
 }
 
 // watch calls moved when the machine's addresses have changed in a way that

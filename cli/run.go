@@ -68,7 +68,7 @@ servicecidrs.networking.k8s.io, and create and patch events.events.k8s.io. Every
 	flags := cmd.Flags()
 	flags.StringVar(&kubeconfig, "kubeconfig", "", "file that says how to reach the API server (default: $KUBECONFIG, else the pod's service account)")
 	flags.StringVar(&c.MetricsAddress, "metrics-bind-address", defaultMetricsAddress, "address for /metrics; 0 for none")
-	flags.StringVar(&c.HealthAddress, "health-probe-bind-address", defaultHealthAddress, "address for /healthz and /readyz; 0 for none")
+	flags.StringVar(&c.HealthAddress, "health-probe-bind-address", defaultHealthAddress, "address for /livez and /readyz, and /healthz as kube-proxy answers it to load balancers; 0 for none")
 	flags.IntVarP(&verbosity, "verbosity", "v", 0, "log more: 1 for every batch of changes, 4 for the client's requests")
 	return cmd
 }

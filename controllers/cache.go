@@ -125,7 +125,13 @@ func slimService(svc *corev1.Service) {
 }
 
 func slimNode(node *corev1.Node) {
+	deleted := node.DeletionTimestamp
 	slimMeta(&node.ObjectMeta, corev1.LabelTopologyZone)
-	node.Spec = corev1.NodeSpec{}
+	node.DeletionTimestamp = deleted
+	var taints []corev1.Taint
+	for _, t := range node.Spec.Taints {
+		taints = append(taints, corev1.Taint{Key: t.Key})
+	}
+	node.Spec = corev1.NodeSpec{Taints: taints}
 	node.Status = corev1.NodeStatus{Addresses: node.Status.Addresses}
 }

@@ -46,8 +46,8 @@ type Observer interface {
 	Conflicts(name proxy.Name, conflicts []proxy.Conflict)
 	// Refused says that the kernel did not take a Service; nil when it has.
 	Refused(name proxy.Name, err error)
-	// Programmed says that a round is done: what has changed, and how long it
-	// took.
+	// Programmed says that a round is done, and the kernel up to date: what has
+	// changed, if anything, and how long it took.
 	Programmed(changes []Applied, took time.Duration)
 }
 
@@ -195,9 +195,7 @@ func (p *Programmer) Round() error {
 	for _, f := range failures {
 		applied = slices.DeleteFunc(applied, func(a Applied) bool { return a.Name == f.Name })
 	}
-	if len(applied) > 0 {
-		p.observer.Programmed(applied, time.Since(start))
-	}
+	p.observer.Programmed(applied, time.Since(start))
 	return nil
 }
 

@@ -78,10 +78,10 @@ func TestReadiness(t *testing.T) {
 	agent := w.start("--metrics-bind-address=127.0.0.1:19349", "--health-probe-bind-address=127.0.0.1:19356")
 	agent.metrics, agent.health = 19349, 19356
 	w.eventually("an answer from the agent", func() error {
-		_, _, err := w.get(agent.health, "/healthz")
+		_, _, err := w.get(agent.health, "/livez")
 		return err
 	})
-	for path, want := range map[string]int{"/healthz": http.StatusOK, "/readyz": http.StatusInternalServerError} {
+	for path, want := range map[string]int{"/livez": http.StatusOK, "/readyz": http.StatusInternalServerError} {
 		if status, body, err := w.get(agent.health, path); err != nil || status != want {
 			t.Errorf("without the API server, %s says %d %s %v, want %d", path, status, body, err, want)
 		}

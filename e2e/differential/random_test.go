@@ -42,6 +42,9 @@ func TestRandom(t *testing.T) {
 	steps, failed := 0, 0
 	for i := range runs {
 		scenario := Random(seed+i, changesEach)
+		if err := apply(context.Background(), suite.api.Client, nil); err != nil { // families can't be changed
+			t.Fatal(err)
+		}
 		for n, step := range scenario.Steps {
 			differences, err := suite.Step(context.Background(), step)
 			if err != nil {

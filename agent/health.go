@@ -1,0 +1,95 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/utils/clock"
+
+	"github.com/kube-verdict/kube-verdict/controllers"
+	"github.com/kube-verdict/kube-verdict/healthcheck"
+	"github.com/kube-verdict/kube-verdict/proxy"
+)
+
+// healthTimeout is how long a change may wait for the kernel before the node is
+// no longer fit for traffic; kube-proxy's default.
+const healthTimeout = time.Minute
+
+// health is whether the agent keeps up, as others are told.
+type health struct {
+	*healthcheck.Proxy
+	ready func() bool
+}
+
+func newHealth(ready, eligible func() bool) *health {
+	return &health{healthcheck.NewProxy(clock.RealClock{}, healthTimeout, eligible), ready}
+}
+
+// Both families are programmed together.
+var bothFamilies = []corev1.IPFamily{corev1.IPv4Protocol, corev1.IPv6Protocol}
+
+func (h *health) queued() {
+	for _, f := range bothFamilies {
+		h.Queued(f)
+	}
+}
+
+func (h *health) updated() {
+	for _, f := range bothFamilies {
+		h.Updated(f)
+	}
+}
+
+// sink notes when a change began to wait.
+type sink struct {
+	controllers.Sink
+	health *health
+}
+
+func (s sink) Update(svc proxy.Service) {
+	s.health.queued()
+	s.Sink.Update(svc)
+}
+
+func (s sink) Delete(name proxy.Name) {
+	s.health.queued()
+	s.Sink.Delete(name)
+}
+
+// listen opens the address; "0" is for none.
+func (h *health) listen(address string) (net.Listener, error) {
+	if address == "0" || address == "" {
+		return nil, nil
+	}
+	listener, err := net.Listen("tcp", address)
+	if err != nil {
+		return nil, fmt.Errorf("health probes: %w (another address: --health-probe-bind-address)", err)
+	}
+	return listener, nil
+}
+
+// serve answers until the context ends: /healthz to load balancers, /livez and
+// /readyz to the kubelet.
+func (h *health) serve(ctx context.Context, listener net.Listener) error {
+	mux := http.NewServeMux()
+	mux.Handle("/healthz", h.Healthz())
+	mux.Handle("/livez", h.Livez())
+	mux.HandleFunc("/readyz", func(w http.ResponseWriter, _ *http.Request) {
+		if !h.ready() {
+			http.Error(w, "the Services are not programmed yet", http.StatusInternalServerError)
+			return
+		}
+		_, _ = fmt.Fprint(w, "ok")
+	})
+	server := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}
+	context.AfterFunc(ctx, func() { _ = server.Close() })
+	if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
+	return nil
+}
