@@ -27,7 +27,7 @@ func TestMain(m *testing.M) {
 }
 
 // newTestSuite is a Suite for the duration of the test.
-func newTestSuite(t *testing.T, o options) *Suite {
+func newTestSuite(t testing.TB, o options) *Suite {
 	t.Helper()
 	testbed.Need(t)
 	dir := t.TempDir()
