@@ -3,6 +3,9 @@ package agent
 import (
 	"context"
 	"net/netip"
+	"os"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -63,8 +66,21 @@ func (n *node) changed(object *corev1.Node) bool {
 	if matters {
 		n.log.Info("Node", "name", local.Name, "zone", local.Zone, "addresses", local.Addresses, "fromNodeObject", local.FromObject, "nodePorts", local.NodePorts)
 		n.moved(local.NodePorts)
+		n.checkLoopback(local.NodePorts)
 	}
 	return matters
+}
+
+// checkLoopback tells when NodePorts are wanted at a loopback address that the
+// kernel keeps to itself.
+func (n *node) checkLoopback(nodePorts []netip.Addr) {
+	const setting = "/proc/sys/net/ipv4/conf/all/route_localnet"
+	if !slices.ContainsFunc(nodePorts, netip.Addr.IsLoopback) {
+		return
+	}
+	if value, err := os.ReadFile(setting); err == nil && strings.TrimSpace(string(value)) == "0" {
+		n.log.Info("NodePorts do not answer at localhost: set the sysctl net.ipv4.conf.all.route_localnet to 1, and keep packets to 127.0.0.0/8 from other hosts out")
+	}
 }
 
 // eligible says whether load balancers should send traffic here.

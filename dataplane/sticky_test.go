@@ -5,6 +5,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/kube-verdict/kube-verdict/nft"
+	"github.com/kube-verdict/kube-verdict/nft/maps"
 	"github.com/kube-verdict/kube-verdict/proxy"
 )
 
@@ -80,5 +82,65 @@ func TestAClientKeepsItsEndpoint(t *testing.T) {
 				t.Errorf("%d clients are remembered for a Service that is gone", n)
 			}
 		}
+	}
+}
+
+// When no more clients can be remembered, one that is new gets an endpoint all the
+// same, and those that are known keep theirs.
+func TestMemoryIsFull(t *testing.T) {
+	w := newWorld(t)
+	w.program(sticky(service("s", "tcp/80", vip4, backends), 8, time.Hour))
+	first := spread(t, w.asker.Namespace, "tcp", frontends[0], 1)
+
+	table := maps.NewLayout(config).Tables()[0]
+	set := table.Set("remembered")
+	held := must(w.conn.Elements(table.ID(), set.Name))(t)
+	if len(held) != 1 {
+		t.Fatalf("%d clients are remembered, want one", len(held))
+	}
+	var tx nft.Transaction
+	for i := range set.Size - 1 {
+		client := netip.AddrFrom4([4]byte{11, byte(i >> 16), byte(i >> 8), byte(i)}).As4()
+		tx = append(tx, nft.Op{Table: table, Set: set, Element: nft.Element{Key: string(client[:]) + held[0].Key[4:], Data: held[0].Data}})
+		if len(tx) == 1<<14 || i == set.Size-2 {
+			if err := w.conn.Commit(tx); err != nil {
+				t.Fatal(err)
+			}
+			tx = nil
+		}
+	}
+	if hits := spread(t, w.outside.Namespace, "tcp", frontends[0], 30); len(hits) != 3 {
+		t.Errorf("a client that is not remembered got %v, want all three", hits)
+	}
+	if again := spread(t, w.asker.Namespace, "tcp", frontends[0], 10); len(again) != 1 || len(first) != 1 || !sameServer(first, again) {
+		t.Errorf("the client that is remembered had %v and got %v", first, again)
+	}
+}
+
+func sameServer(a, b map[netip.AddrPort]int) bool {
+	for server := range a {
+		if b[server] == 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// A NodePort at the loopback address, which nothing but this node can ask for. The
+// kernel routes it only when it is told to.
+func TestNodePortAtLocalhost(t *testing.T) {
+	w := newWorld(t)
+	svc := service("l", "tcp/30080", "127.0.0.1", "*10.254.0.1:8080,*10.254.0.2:8080")
+	svc.Ports[0].Frontends[0].Kind = proxy.NodePort
+	w.program(svc)
+	to := netip.MustParseAddrPort("127.0.0.1:30080")
+	if _, err := w.node.Ask("tcp", to, patience/10); err == nil {
+		t.Error("without route_localnet the NodePort answers at localhost")
+	}
+	if err := w.node.Sysctl("net.ipv4.conf.all.route_localnet", "1"); err != nil {
+		t.Fatal(err)
+	}
+	if hits := spread(t, w.node.Namespace, "tcp", to, 30); len(hits) != 2 {
+		t.Errorf("localhost leads to %v, want both endpoints", hits)
 	}
 }

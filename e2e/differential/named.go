@@ -92,6 +92,13 @@ func Named() []Scenario {
 			Service{Type: "ClusterIP", External: true, Endpoints: at("b")},
 			Service{Type: "ClusterIP", External: true, ETPLocal: true, Endpoints: at("b", "c")},
 		)},
+		{Name: "addresses that somebody has", Steps: steps(
+			Service{Taken: "node", Ports: both, Endpoints: at("a", "c")},
+			Service{Taken: "node", Ports: both},
+			Service{Taken: "pod", Ports: both, Endpoints: at("a", "c")},
+			Service{Taken: "pod", Ports: both},
+			Service{Taken: "pod", ETPLocal: true, Ports: both, Endpoints: at("c")},
+		)},
 		{Name: "source ranges", Steps: steps(
 			Service{Type: "LoadBalancer", Balancer: "VIP", External: true, Ports: both, Ranges: []string{"198.18.7.0/24", "fd00:198::/64"}, Endpoints: at("a", "c")},
 			Service{Type: "LoadBalancer", Balancer: "VIP", External: true, Ports: both, Ranges: []string{"10.244.0.0/16", "198.18.6.0/24"}, Endpoints: at("a", "c")},

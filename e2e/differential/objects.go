@@ -45,12 +45,17 @@ func (s Service) object() object {
 		ports = append(ports, port)
 	}
 	spec["ports"] = ports
-	if s.External {
-		var all []any
-		for _, f := range s.families() {
-			all = append(all, s.address("external", f))
+	var external []any
+	for _, f := range s.families() {
+		if s.External {
+			external = append(external, s.address("external", f))
 		}
-		spec["externalIPs"] = all
+		if s.Taken != "" {
+			external = append(external, s.taken(f))
+		}
+	}
+	if external != nil {
+		spec["externalIPs"] = external
 	}
 	if s.ITPLocal {
 		spec["internalTrafficPolicy"] = "Local"

@@ -50,6 +50,10 @@ func probes(services []Service) []Probe {
 				if s.External {
 					ask(s, "external IP", p.Protocol, s.address("external", f), p.Port)
 				}
+				if s.Taken != "" {
+					ask(s, s.Taken+"'s address", p.Protocol, s.taken(f), p.Port)
+					ask(s, s.Taken+"'s own port", p.Protocol, s.taken(f), 8081)
+				}
 				if s.Balancer != "" {
 					ask(s, "load balancer", p.Protocol, s.address("balancer", f), p.Port)
 				}

@@ -2,6 +2,7 @@ package differential
 
 import (
 	"fmt"
+	"net/netip"
 	"strings"
 )
 
@@ -13,6 +14,7 @@ type Service struct {
 	Type     string // ClusterIP, the default, NodePort or LoadBalancer
 	Ports    []Port
 	External bool   // has external IPs
+	Taken    string // an external IP that is also "node"'s or "pod"'s
 	Balancer string // ipMode of a load balancer: VIP, Proxy, or "" for none
 	Ranges   []string
 	ITPLocal bool
@@ -57,6 +59,16 @@ func (s Service) address(kind, family string) string {
 		return fmt.Sprintf(four[kind], s.Number)
 	}
 	return fmt.Sprintf(six[kind], s.Number)
+}
+
+// taken is an external IP that somebody has already: the node's second address, or
+// that of pod b.
+func (s Service) taken(family string) string {
+	addrs := map[string][]netip.Addr{"node": nodeAddrs[2:], "pod": places["b"]}[s.Taken]
+	if family == "4" {
+		return addrs[0].String()
+	}
+	return addrs[1].String()
 }
 
 func (s Service) nodePort(i int) int {

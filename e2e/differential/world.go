@@ -83,8 +83,17 @@ func newSide(name string, api *testbed.ControlPlane) (*side, error) {
 			}
 		}
 	}
+	// A process of the node's listens on what may become a NodePort.
+	for _, a := range nodeAddrs {
+		if _, err := node.Serve("tcp", netip.AddrPortFrom(a, takenNodePort)); err != nil {
+			return s, err
+		}
+	}
 	return s, nil
 }
+
+// takenNodePort is the first NodePort of Service 1.
+const takenNodePort = 30100
 
 func (s *side) close() {
 	if s.proxy != nil {
