@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 )
 
 // file is something to read, or why it can't be.
@@ -32,7 +33,11 @@ func (f file) read(stdin io.Reader) ([]byte, error) {
 // extensions are those of manifests in a directory, as kubectl has them.
 var extensions = [...]string{".yaml", ".yml", ".json"}
 
-func isManifest(name string) bool { return slices.Contains(extensions[:], filepath.Ext(name)) }
+// isManifest says that a file in a directory is to be read. Hidden ones are what
+// editors and archivers put beside it.
+func isManifest(name string) bool {
+	return slices.Contains(extensions[:], filepath.Ext(name)) && !strings.HasPrefix(filepath.Base(name), ".")
+}
 
 // files are what a path stands for.
 func files(path string) []file {
@@ -58,6 +63,10 @@ func files(path string) []file {
 			}
 			list = append(list, file{name: name})
 		}
+	}
+	if len(list) == 0 {
+		// Taken for no Services, it would take away all that are programmed.
+		return []file{{err: fmt.Errorf("%s: there is no *.yaml, *.yml or *.json in this directory", path)}}
 	}
 	return list
 }

@@ -199,7 +199,8 @@ func TestPaths(t *testing.T) {
 	want(t, "several paths", got, "service default/x\nservice default/in\nservice default/upper\nservice default/a\nservice default/b\nservice default/c\n"+
 		fmt.Sprintf("error: %s:1: service default/a is in %s:1 already, which stays; remove one of them\n", filepath.Join(other, "y.conf"), filepath.Join(dir, "a.yml")))
 
-	want(t, "an empty directory", contents(manifests.Read([]string{t.TempDir()}, nil)), "")
+	empty := write(t, map[string]string{".hidden.yaml": "x: [", "README.md": "x: ["})
+	want(t, "a directory without manifests", contents(manifests.Read([]string{empty}, nil)), "error: "+empty+": there is no *.yaml, *.yml or *.json in this directory\n")
 	want(t, "no path", contents(manifests.Read(nil, nil)), "")
 }
 
