@@ -20,25 +20,20 @@ func (d Difference) String() string {
 func compare(theirs, ours Answers) []Difference {
 	var all []Difference
 	for p, answer := range theirs {
-		if ours[p] != answer {
-			if d := (Difference{p, answer, ours[p]}); !wanted(d) {
-				all = append(all, d)
-			}
+		if d := (Difference{p, answer, ours[p]}); d.Ours != answer && d.wanted() == "" {
+			all = append(all, d)
 		}
 	}
 	slices.SortFunc(all, func(a, b Difference) int { return strings.Compare(a.String(), b.String()) })
 	return all
 }
 
-// wantedDifference is one that we want, for a reason.
-type wantedDifference struct {
-	reason string
-	is     func(Difference) bool
-}
-
-// wantedDifferences are all of them.
-var wantedDifferences []wantedDifference
-
-func wanted(d Difference) bool {
-	return slices.ContainsFunc(wantedDifferences, func(w wantedDifference) bool { return w.is(d) })
+// wanted is why we want a difference, empty if we don't.
+func (d Difference) wanted() string {
+	for reason, is := range wanted {
+		if is(d) {
+			return reason
+		}
+	}
+	return ""
 }

@@ -1,0 +1,10 @@
+package differential
+
+// wanted are the differences that we want, by the reason. There are none so far in
+// what is asked. Two that are not asked:
+//
+//   - Two Services that claim one address and port: the older one has it here. With
+//     kube-proxy it is a matter of order, and an external IP wins over a NodePort.
+//   - NodePorts at addresses that are local by a route and on no interface, with
+//     "all": they answer with kube-proxy only.
+var wanted = map[string]func(Difference) bool{}
