@@ -148,6 +148,11 @@ func Named() []Scenario {
 			{{Number: 1, Ports: http, Endpoints: at("d")}, {Number: 2, Ports: http, Endpoints: at("b")}},
 			{},
 		}},
+		{Name: "pods by interface", options: options{podInterface: "veth"}, Steps: steps(
+			Service{Type: "NodePort", Ports: both, Endpoints: at("a", "c")},
+			Service{Type: "NodePort", ETPLocal: true, Ports: both, Endpoints: at("a", "c")},
+			Service{Type: "NodePort", ETPLocal: true, Affinity: 100, Ports: both, Endpoints: at("b", "d")},
+		)},
 		{Name: "masquerade all", options: options{masqueradeAll: true}, Steps: steps(
 			Service{Type: "NodePort", Ports: both, Endpoints: at("a", "c")},
 			Service{Type: "NodePort", ETPLocal: true, Ports: both, Endpoints: at("a", "c")},

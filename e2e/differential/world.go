@@ -109,6 +109,7 @@ func (s *side) close() {
 type options struct {
 	nodePortAddresses string
 	masqueradeAll     bool
+	podInterface      string // what the names of pods' interfaces start with
 }
 
 // startPeer starts the real kube-proxy in nftables mode.
@@ -118,17 +119,22 @@ func (s *side) startPeer(api *testbed.ControlPlane, o options, dir string) error
 		return err
 	}
 	config := filepath.Join(dir, "kube-proxy.yaml")
+	mode := "ClusterCIDR"
+	if o.podInterface != "" {
+		mode = "InterfaceNamePrefix"
+	}
 	text := fmt.Sprintf(`apiVersion: kubeproxy.config.k8s.io/v1alpha1
 kind: KubeProxyConfiguration
 mode: nftables
 hostnameOverride: %s
 clientConnection: {kubeconfig: %s}
 clusterCIDR: %s
-detectLocalMode: ClusterCIDR
+detectLocalMode: %s
+detectLocal: {interfaceNamePrefix: "%s"}
 nodePortAddresses: [%s]
 nftables: {minSyncPeriod: 10ms, masqueradeAll: %t}
 conntrack: {maxPerCore: 0, min: 0, tcpEstablishedTimeout: 0s, tcpCloseWaitTimeout: 0s}
-`, NodeName, api.Kubeconfig(), podCIDRs, quoted(o.nodePortAddresses), o.masqueradeAll)
+`, NodeName, api.Kubeconfig(), podCIDRs, mode, o.podInterface, quoted(o.nodePortAddresses), o.masqueradeAll)
 	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 		return err
 	}
@@ -138,8 +144,13 @@ conntrack: {maxPerCore: 0, min: 0, tcpEstablishedTimeout: 0s, tcpCloseWaitTimeou
 
 // startOurs starts kube-verdict.
 func (s *side) startOurs(api *testbed.ControlPlane, o options, program string) error {
-	args := []string{"run", "--kubeconfig=" + api.Kubeconfig(), "--node-name=" + NodeName, "--pod-cidrs=" + podCIDRs,
+	args := []string{"run", "--kubeconfig=" + api.Kubeconfig(), "--node-name=" + NodeName,
 		"--nodeport-addresses=" + o.nodePortAddresses, fmt.Sprintf("--masquerade-all=%t", o.masqueradeAll)}
+	if o.podInterface != "" {
+		args = append(args, "--pod-interface="+o.podInterface+"*")
+	} else {
+		args = append(args, "--pod-cidrs="+podCIDRs)
+	}
 	var err error
 	s.proxy, err = s.node.Start(program, args...)
 	return err
