@@ -1,10 +1,13 @@
 package dataplane_test
 
 import (
+	"fmt"
 	"net/netip"
+	"strings"
 	"testing"
 	"time"
 
+	"github.com/kube-verdict/kube-verdict/internal/testbed"
 	"github.com/kube-verdict/kube-verdict/nft"
 	"github.com/kube-verdict/kube-verdict/nft/maps"
 	"github.com/kube-verdict/kube-verdict/proxy"
@@ -142,5 +145,36 @@ func TestNodePortAtLocalhost(t *testing.T) {
 	}
 	if hits := spread(t, w.node.Namespace, "tcp", to, 30); len(hits) != 2 {
 		t.Errorf("localhost leads to %v, want both endpoints", hits)
+	}
+}
+
+// A client is forgotten when its Service port's time is over, and a new time holds
+// from the client's next connection on.
+func TestTimeOfAffinity(t *testing.T) {
+	w := newWorld(t)
+	id := w.table("ip")
+	remembered := func() int { return len(must(w.conn.Elements(id, "remembered"))(t)) }
+	w.program(sticky(service("s", "tcp/80", vip4, backends), 8, time.Second))
+	spread(t, w.asker.Namespace, "tcp", frontends[0], 1)
+	if n := remembered(); n != 1 {
+		t.Fatalf("%d clients are remembered, want one", n)
+	}
+	if err := testbed.Wait(time.Minute, "the client to be forgotten", func() error {
+		if n := remembered(); n != 0 {
+			return fmt.Errorf("%d clients are remembered", n)
+		}
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	w.program(sticky(service("s", "tcp/80", vip4, backends), 8, time.Hour))
+	w.sweep()
+	spread(t, w.asker.Namespace, "tcp", frontends[0], 1)
+	listing := must(w.node.Run("nft", "list", "map", "ip", "kube-verdict", "remembered"))(t)
+	if !strings.Contains(listing, "timeout 1h expires 59m") && !strings.Contains(listing, "timeout 1h expires 1h") {
+		t.Errorf("the client is not remembered for an hour:\n%s", listing)
+	}
+	if chains := must(w.node.Run("nft", "list", "chains", "ip"))(t); strings.Contains(chains, "remember-1 ") {
+		t.Error("the chain for one second is still there")
 	}
 }

@@ -52,6 +52,13 @@ func Named() []Scenario {
 			Service{Ports: http, Endpoints: at("b")},
 			Service{Ports: []Port{{"TCP", 80, 8081}, {"UDP", 90, 8080}}, Endpoints: at("b", "c")},
 		)},
+		{Name: "SCTP", Steps: steps(
+			Service{Type: "NodePort", Ports: []Port{{"SCTP", 80, 8080}, {"TCP", 80, 8080}}, Endpoints: at("a", "c")},
+			Service{Type: "NodePort", Ports: []Port{{"SCTP", 80, 8081}}, ETPLocal: true, Endpoints: at("a", "b", "c")},
+			Service{Type: "LoadBalancer", Balancer: "VIP", Ports: []Port{{"SCTP", 80, 8081}}, Ranges: []string{"198.18.7.0/24"}, Endpoints: at("c", "d")},
+			Service{Ports: []Port{{"SCTP", 80, 8080}}, ITPLocal: true, Endpoints: at("c")},
+			Service{Ports: []Port{{"SCTP", 80, 8080}}},
+		)},
 		{Name: "families", Steps: steps(
 			Service{Families: "4", Endpoints: at("a", "c")},
 			Service{Families: "46", Endpoints: at("a", "c")},
@@ -147,6 +154,11 @@ func Named() []Scenario {
 			{{Number: 2, Ports: http, Endpoints: at("c")}},
 			{{Number: 1, Ports: http, Endpoints: at("d")}, {Number: 2, Ports: http, Endpoints: at("b")}},
 			{},
+		}},
+		{Name: "an address moves from one Service to another", Steps: [][]Service{
+			{{Number: 1, Taken: "pod", Ports: both, Endpoints: at("a")}, {Number: 2, Ports: both, Endpoints: at("c")}},
+			{{Number: 1, Ports: both, Endpoints: at("a")}, {Number: 2, Taken: "pod", Ports: both, Endpoints: at("c")}},
+			{{Number: 1, Taken: "pod", Ports: both, Endpoints: at("a", "n")}, {Number: 2, Ports: both, Endpoints: at("c")}},
 		}},
 		{Name: "pods by interface", options: options{podInterface: "veth"}, Steps: steps(
 			Service{Type: "NodePort", Ports: both, Endpoints: at("a", "c")},

@@ -11,6 +11,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/kube-verdict/kube-verdict/internal/testbed"
 )
 
@@ -107,7 +109,7 @@ func (s *side) ask(questions []Probe, e effort) (Answers, error) {
 					if i >= len(list) {
 						return nil
 					}
-					answer := one(c, list[i], e)
+					answer := s.one(c, list[i], e)
 					mu.Lock()
 					answers[list[i]] = answer
 					mu.Unlock()
@@ -125,21 +127,18 @@ func (s *side) ask(questions []Probe, e effort) (Answers, error) {
 }
 
 // one asks a question as often as it takes to meet every endpoint.
-func one(c *testbed.Client, p Probe, e effort) string {
+func (s *side) one(c *testbed.Client, p Probe, e effort) string {
 	seen := map[string]bool{}
 	for range e.tries {
-		answer, err := c.Ask(p.Protocol, p.To, e.patience)
-		switch {
-		case errors.Is(err, testbed.ErrRefused):
-			return "refused"
-		case errors.Is(err, testbed.ErrUnreachable):
-			return "unreachable"
-		case errors.Is(err, testbed.ErrTimeout):
-			return "silent"
-		case err != nil:
-			return err.Error()
+		ask := answered
+		if p.Protocol == "sctp" {
+			ask = s.arrived
 		}
-		seen[who(answer.Server)+"@"+source(p.From, answer.Client.Addr())] = true
+		got := ask(c, p, e.patience)
+		if !strings.Contains(got, "@") {
+			return got
+		}
+		seen[got] = true
 	}
 	if p.Sticky && len(seen) == 1 {
 		for text := range seen {
@@ -151,6 +150,44 @@ func one(c *testbed.Client, p Probe, e effort) string {
 		}
 	}
 	return strings.Join(slices.Sorted(maps.Keys(seen)), " ")
+}
+
+// answered is what becomes of one request.
+func answered(c *testbed.Client, p Probe, patience time.Duration) string {
+	answer, err := c.Ask(p.Protocol, p.To, patience)
+	switch {
+	case errors.Is(err, testbed.ErrRefused):
+		return "refused"
+	case errors.Is(err, testbed.ErrUnreachable):
+		return "unreachable"
+	case errors.Is(err, testbed.ErrTimeout):
+		return "silent"
+	case err != nil:
+		return err.Error()
+	}
+	return who(answer.Server) + "@" + source(p.From, answer.Client.Addr())
+}
+
+// arrived is where an SCTP packet arrives. The kernel of the tests has no SCTP that
+// would answer, so that no answer can't be told from a refusal.
+func (s *side) arrived(c *testbed.Client, p Probe, patience time.Duration) string {
+	tag, err := c.SendSCTP(p.To)
+	if errors.Is(err, unix.EPERM) {
+		return "refused" // at once, in the node's own output
+	}
+	if err != nil {
+		return err.Error()
+	}
+	for deadline := time.Now().Add(patience); ; time.Sleep(200 * time.Microsecond) {
+		for place, catcher := range s.sctp {
+			if a, ok := catcher.Seen(tag); ok {
+				return fmt.Sprintf("%s:%d@%s", place, a.Port, source(p.From, a.From.Addr()))
+			}
+		}
+		if time.Now().After(deadline) {
+			return "nowhere"
+		}
+	}
 }
 
 // who is the place that a server is at, and its port.

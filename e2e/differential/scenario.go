@@ -29,7 +29,7 @@ type Service struct {
 // Port is a port of a Service. With NodePort, its node port is 30000 + 100 times
 // the Service's number + its index.
 type Port struct {
-	Protocol string // TCP or UDP
+	Protocol string // TCP, UDP or SCTP
 	Port     int
 	Target   int // 8080 or 8081
 }

@@ -18,6 +18,7 @@ type Suite struct {
 	outer        *testbed.Node
 	theirs, ours *side
 	markers      int
+	steps        int // so far
 }
 
 // NewSuite starts the API server and both sides, told alike. Program is ours; dir
@@ -94,15 +95,53 @@ func (s *Suite) settle(ctx context.Context) error {
 	return unmark(ctx, s.api.Client, s.markers)
 }
 
+// bystander is a Service that never changes, with two endpoints of its own.
+var bystander = Service{Number: 99, Ports: []Port{{"TCP", 80, 8080}}, Endpoints: []Endpoint{{Place: "b"}, {Place: "d"}}}
+
+// bystanding asks the bystander on our side without a break until stop is called,
+// which gives the first error.
+func (s *Suite) bystanding() (stop func() error) {
+	var failed error
+	ended, done := make(chan struct{}), make(chan struct{})
+	to := netip.AddrPortFrom(addr(bystander.address("cluster", "4")), 80)
+	go func() {
+		defer close(done)
+		failed = s.ours.hosts["pod"].Clients(1, func(c *testbed.Client) error {
+			for {
+				select {
+				case <-ended:
+					return nil
+				case <-time.After(time.Millisecond):
+				}
+				if _, err := c.Ask("tcp", to, 3*time.Second); err != nil {
+					return err
+				}
+			}
+		})
+	}()
+	return func() error {
+		close(ended)
+		<-done
+		return failed
+	}
+}
+
 // Step makes the cluster what a step says and gives the differences. What differs
-// at first sight is looked at again, thoroughly.
+// at first sight is looked at again, thoroughly. Meanwhile no request to a Service
+// that does not change may fail.
 func (s *Suite) Step(ctx context.Context, services []Service) ([]Difference, error) {
-	if err := apply(ctx, s.api.Client, services); err != nil {
+	stop := s.bystanding()
+	err := apply(ctx, s.api.Client, append([]Service{bystander}, services...))
+	if err == nil {
+		err = s.settle(ctx)
+	}
+	if failed := stop(); err == nil && failed != nil && s.steps > 0 {
+		err = fmt.Errorf("a Service that did not change: %w", failed)
+	}
+	if err != nil {
 		return nil, err
 	}
-	if err := s.settle(ctx); err != nil {
-		return nil, err
-	}
+	s.steps++
 	differences, err := s.differences(probes(services), quick)
 	if err != nil || len(differences) == 0 {
 		return nil, err

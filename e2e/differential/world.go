@@ -46,6 +46,7 @@ type side struct {
 	node  *testbed.Node
 	way   *testbed.Way
 	hosts map[string]*testbed.Namespace
+	sctp  map[string]*testbed.SCTPCatcher
 	proxy *testbed.Process
 }
 
@@ -54,7 +55,7 @@ func newSide(name string, api *testbed.ControlPlane) (*side, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &side{name: name, node: node, hosts: map[string]*testbed.Namespace{"node": node.Namespace, "n": node.Namespace}}
+	s := &side{name: name, node: node, hosts: map[string]*testbed.Namespace{"node": node.Namespace, "n": node.Namespace}, sctp: map[string]*testbed.SCTPCatcher{}}
 	if s.way, err = testbed.NewWay(api, node); err != nil {
 		return s, err
 	}
@@ -73,6 +74,9 @@ func newSide(name string, api *testbed.ControlPlane) (*side, error) {
 		s.hosts[place] = host.Namespace
 	}
 	for _, place := range []string{"a", "b", "c", "d", "n"} {
+		if s.sctp[place], err = s.hosts[place].CatchSCTP(); err != nil {
+			return s, err
+		}
 		for _, a := range places[place] {
 			for _, port := range serverPorts {
 				for _, protocol := range []string{"tcp", "udp"} {
@@ -98,6 +102,11 @@ const takenNodePort = 30100
 func (s *side) close() {
 	if s.proxy != nil {
 		_ = s.proxy.Stop()
+	}
+	for _, catcher := range s.sctp {
+		if catcher != nil {
+			catcher.Close()
+		}
 	}
 	if s.way != nil {
 		s.way.Cut()
