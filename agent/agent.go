@@ -37,6 +37,8 @@ type Config struct {
 	NodeName string
 	// NodePortAddresses says which of its addresses accept NodePort traffic.
 	NodePortAddresses []string
+	// PodCIDRsOfNode takes the pod CIDRs from the Node object, not from Layout.
+	PodCIDRsOfNode bool
 	// Layout is what the tables depend on besides Services.
 	Layout maps.Config
 	// MetricsAddress and HealthAddress are host:port; "0" is for none.
@@ -86,14 +88,18 @@ func Run(ctx context.Context, api *rest.Config, c Config, log logr.Logger) error
 	if err := nodes.SetupWithManager(mgr); err != nil {
 		return err
 	}
-	networks := &controllers.ServiceCIDRReconciler{Cache: mgr.GetCache(), Loaded: loaded, Changed: func(all []*networkingv1.ServiceCIDR) {
+	networks := &networks{set: programmer.SetNetworks, now: maps.Networks{Pods: c.Layout.PodCIDRs}}
+	if c.PodCIDRsOfNode {
+		node.pods = networks.setPods
+	}
+	cidrs := &controllers.ServiceCIDRReconciler{Cache: mgr.GetCache(), Loaded: loaded, Changed: func(all []*networkingv1.ServiceCIDR) {
 		cidrs, problems := proxy.ServiceCIDRs(all)
 		for _, p := range problems {
 			log.Info("Part of a ServiceCIDR was left out", "problem", p.String())
 		}
-		programmer.SetNetworks(maps.Networks{Pods: c.Layout.PodCIDRs, Services: cidrs})
+		networks.setServices(cidrs)
 	}}
-	if err := networks.SetupWithManager(mgr); err != nil {
+	if err := cidrs.SetupWithManager(mgr); err != nil {
 		return err
 	}
 	err = mgr.Add(manager.RunnableFunc(func(ctx context.Context) error {
@@ -106,7 +112,7 @@ func Run(ctx context.Context, api *rest.Config, c Config, log logr.Logger) error
 		if err := node.load(ctx, mgr.GetCache()); err != nil {
 			return err
 		}
-		if err := networks.Load(ctx); err != nil {
+		if err := cidrs.Load(ctx); err != nil {
 			return err
 		}
 		if err := services.Load(ctx); err != nil {

@@ -27,6 +27,38 @@ type Local struct {
 	// FromObject says that the addresses are those of the Node object; else
 	// they are the machine's.
 	FromObject bool
+	// Pods are the pod CIDRs of the Node object; any address, in a family that it
+	// has none for.
+	Pods []netip.Prefix
+}
+
+// AnyPods are all addresses, of either family.
+func AnyPods() []netip.Prefix {
+	return []netip.Prefix{netip.PrefixFrom(netip.IPv4Unspecified(), 0), netip.PrefixFrom(netip.IPv6Unspecified(), 0)}
+}
+
+// podsOf are the pod CIDRs of a Node object.
+func podsOf(object *corev1.Node) (pods []netip.Prefix, err error) {
+	var texts []string
+	if object != nil {
+		if texts = object.Spec.PodCIDRs; len(texts) == 0 && object.Spec.PodCIDR != "" {
+			texts = []string{object.Spec.PodCIDR}
+		}
+	}
+	for _, text := range texts {
+		prefix, e := netip.ParsePrefix(text)
+		if e != nil {
+			err = fmt.Errorf("node %s: spec.podCIDRs: %q is not a CIDR", object.Name, text)
+			continue
+		}
+		pods = append(pods, prefix.Masked())
+	}
+	for _, all := range AnyPods() {
+		if !slices.ContainsFunc(pods, func(p netip.Prefix) bool { return p.Addr().Is4() == all.Addr().Is4() }) {
+			pods = append(pods, all)
+		}
+	}
+	return pods, err
 }
 
 // FindLocal collects what is known of the node of that name. Its addresses
@@ -35,6 +67,8 @@ type Local struct {
 func FindLocal(name string, object *corev1.Node, nodePortAddresses []string) (Local, error) {
 	l := Local{Node: proxy.Node{Name: name}}
 	var wrong []error
+	pods, err := podsOf(object)
+	l.Pods, wrong = pods, append(wrong, err)
 	if object != nil {
 		l.FromObject = true
 		l.Zone = object.Labels[corev1.LabelTopologyZone]

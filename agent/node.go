@@ -26,6 +26,8 @@ type node struct {
 
 	// moved is told which addresses accept NodePort traffic.
 	moved func([]netip.Addr)
+	// pods is told of the pod CIDRs, if they are wanted.
+	pods func([]netip.Prefix)
 
 	mu     sync.Mutex
 	object *corev1.Node
@@ -61,6 +63,10 @@ func (n *node) changed(object *corev1.Node) bool {
 	}
 	n.mu.Lock()
 	matters := !n.now.Node.Equal(local.Node)
+	if n.pods != nil && !slices.Equal(n.now.Pods, local.Pods) {
+		n.pods(local.Pods)
+		n.log.Info("Pods", "cidrs", local.Pods)
+	}
 	n.object, n.now = object, local
 	n.mu.Unlock()
 	if matters {

@@ -50,6 +50,9 @@ func (o *options) read(files []string, stdin io.Reader, errs io.Writer) (*input,
 	}
 	cidrs, problems := proxy.ServiceCIDRs(objects.ServiceCIDRs)
 	in.networks = maps.Networks{Pods: config.PodCIDRs, Services: cidrs}
+	if o.podCIDRsOfNode() {
+		in.networks.Pods = local.Pods
+	}
 	in.tell(errs, problems)
 	for _, svc := range objects.Services {
 		if !proxy.Handles(svc) {

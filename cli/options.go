@@ -27,7 +27,7 @@ func (o *options) addTo(flags *pflag.FlagSet) {
 	flags.StringVar(&o.nodeName, "node-name", "",
 		"name of the Node object that stands for this machine (default: $NODE_NAME, else the host name)")
 	flags.StringSliceVar(&o.podCIDRs, "pod-cidrs", nil,
-		"addresses of the cluster's pods, IPv4 and IPv6, as in 10.244.0.0/16,fd00:10:244::/56; traffic to a ClusterIP from elsewhere is masqueraded (default: none is)")
+		"addresses of the cluster's pods, IPv4 and IPv6, as in 10.244.0.0/16,fd00:10:244::/56, or \"node\" for those of this node's Node object; traffic to a ClusterIP from elsewhere is masqueraded (default: none is)")
 	flags.StringSliceVar(&o.nodePortAddresses, "nodeport-addresses", []string{agent.NodePortPrimary},
 		"addresses of this node that accept NodePort traffic: CIDRs, or one of primary (the first of each family), all (but loopback ones), localhost")
 	flags.StringVar(&o.podInterface, "pod-interface", "",
@@ -57,7 +57,16 @@ func (o *options) node() (string, error) {
 // layout is the configuration of the tables that the flags ask for.
 func (o *options) layout() (maps.Config, error) {
 	c := maps.Config{MasqueradeBit: o.masqueradeBit, MasqueradeAll: o.masqueradeAll, PodInterface: o.podInterface}
+	if o.podCIDRsOfNode() {
+		c.PodCIDRs = agent.AnyPods()
+	}
 	for _, text := range o.podCIDRs {
+		if text == podCIDRsNode {
+			if len(o.podCIDRs) > 1 {
+				return c, fmt.Errorf("--pod-cidrs: %s stands alone: the Node object has the CIDRs", podCIDRsNode)
+			}
+			break
+		}
 		prefix, err := netip.ParsePrefix(strings.TrimSpace(text))
 		if err != nil {
 			return c, fmt.Errorf("--pod-cidrs: %q is not a CIDR such as 10.244.0.0/16: %w", text, err)
@@ -69,6 +78,11 @@ func (o *options) layout() (maps.Config, error) {
 	}
 	return c, nil
 }
+
+// podCIDRsNode stands for the pod CIDRs of the Node object.
+const podCIDRsNode = "node"
+
+func (o *options) podCIDRsOfNode() bool { return len(o.podCIDRs) == 1 && o.podCIDRs[0] == podCIDRsNode }
 
 // local is what is known of this node: from its Node object, if there is one,
 // else from the machine.

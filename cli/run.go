@@ -47,7 +47,7 @@ servicecidrs.networking.k8s.io, and create and patch events.events.k8s.io. Every
 			if c.Layout, err = o.layout(); err != nil {
 				return err
 			}
-			c.NodePortAddresses = o.nodePortAddresses
+			c.NodePortAddresses, c.PodCIDRsOfNode = o.nodePortAddresses, o.podCIDRsOfNode()
 			if _, err := agent.FindLocal(c.NodeName, nil, c.NodePortAddresses); err != nil {
 				return err
 			}

@@ -132,6 +132,6 @@ func slimNode(node *corev1.Node) {
 	for _, t := range node.Spec.Taints {
 		taints = append(taints, corev1.Taint{Key: t.Key})
 	}
-	node.Spec = corev1.NodeSpec{Taints: taints}
+	node.Spec = corev1.NodeSpec{Taints: taints, PodCIDR: node.Spec.PodCIDR, PodCIDRs: node.Spec.PodCIDRs}
 	node.Status = corev1.NodeStatus{Addresses: node.Status.Addresses}
 }

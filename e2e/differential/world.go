@@ -30,12 +30,14 @@ var nodeAddrs = append(pair("10.240.0.11", "fd00:10:240::11"), pair("10.241.0.11
 var places = map[string][]netip.Addr{
 	"a": pair("10.244.0.1", "fd00:10:244::1"), "b": pair("10.244.0.2", "fd00:10:244::2"),
 	"c": pair("10.244.1.1", "fd00:10:244::101"), "d": pair("10.244.1.2", "fd00:10:244::102"),
-	"n": nodeAddrs[:2], "pod": pair("10.244.0.9", "fd00:10:244::9"), "outside": pair("198.18.7.2", "fd00:198::7:2"),
+	"n": nodeAddrs[:2], "pod": pair("10.244.0.9", "fd00:10:244::9"),
+	"othernode": pair("10.240.0.12", "fd00:10:240::12"), "outside": pair("198.18.7.2", "fd00:198::7:2"),
 }
 
-// vantages are where clients ask: an ordinary pod, a pod that is an endpoint, the
-// node itself, and a host outside of the cluster.
-var vantages = []string{"pod", "a", "node", "outside"}
+// vantages are where clients ask: an ordinary pod, pods that are endpoints, here
+// and on another node, the node itself, another node, and a host outside of the
+// cluster.
+var vantages = []string{"pod", "a", "c", "node", "othernode", "outside"}
 
 // serverPorts are what every server listens on, over TCP and UDP.
 var serverPorts = []uint16{8080, 8081}
@@ -64,7 +66,7 @@ func newSide(name string, api *testbed.ControlPlane) (*side, error) {
 		switch place {
 		case "n":
 			continue
-		case "c", "d", "outside":
+		case "c", "d", "othernode", "outside":
 			add = node.AddClient
 		}
 		host, err := add(place, addrs...)

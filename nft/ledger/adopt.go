@@ -75,6 +75,12 @@ func (a *Adoption) adoptTable(t *nft.Table, h *nft.Held) {
 		for _, e := range held.Elements {
 			p := nft.Placed{Table: t, Set: s, Element: e}
 			a.stale[placeOf(&p)] = p
+			if s.Interval {
+				if a.staleRanges[s] == nil {
+					a.staleRanges[s] = map[place]nft.Placed{}
+				}
+				a.staleRanges[s][placeOf(&p)] = p
+			}
 		}
 		if s.Behind {
 			a.behind[t] += len(held.Elements)

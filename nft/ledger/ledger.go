@@ -21,6 +21,8 @@ type Ledger struct {
 	leads map[chainID]int
 	// stale is in the kernel and wanted by no one.
 	stale map[place]nft.Placed
+	// staleRanges are those of it that are ranges, by set.
+	staleRanges map[*nft.Set]map[place]nft.Placed
 	// idle are the chains that no verdict leads to.
 	idle map[chainID]idleChain
 	// behind counts the elements behind verdicts that a table has.
@@ -61,7 +63,8 @@ func New(chain ChainMaker) *Ledger {
 	return &Ledger{
 		chain: chain,
 		uses:  map[place]int{}, leads: map[chainID]int{},
-		stale: map[place]nft.Placed{}, idle: map[chainID]idleChain{},
+		stale: map[place]nft.Placed{}, staleRanges: map[*nft.Set]map[place]nft.Placed{},
+		idle:    map[chainID]idleChain{},
 		behind:  map[*nft.Table]int{},
 		scratch: newScratch(),
 	}
@@ -76,11 +79,12 @@ type Plan struct {
 	// in use; tell Made.
 	Chains int
 
-	claimed    []place      // no longer stale
-	stale      []nft.Placed // stale from now on
-	made       []chainID    // there as the layout has them, once Chains are done
-	busyChains []chainID    // no longer idle, or no longer there
-	idleChains []chainID    // idle from now on
+	claimed    []place        // no longer stale
+	stale      []nft.Placed   // stale from now on
+	gone       map[place]bool // stale ranges that make room
+	made       []chainID      // there as the layout has them, once Chains are done
+	busyChains []chainID      // no longer idle, or no longer there
+	idleChains []chainID      // idle from now on
 	uses       map[place]int
 	leads      map[chainID]int
 }
@@ -144,7 +148,25 @@ func (l *Ledger) add(p *Plan, e *nft.Placed) {
 			return
 		}
 	}
+	if e.Set.Interval {
+		l.makeRoom(p, e)
+	}
 	l.scratch.adds = append(l.scratch.adds, *e)
+}
+
+// makeRoom plans that what is stale goes before a range that overlaps it: the
+// kernel has no two ranges that do.
+func (l *Ledger) makeRoom(p *Plan, e *nft.Placed) {
+	for at, held := range l.staleRanges[e.Set] {
+		if held.Key <= e.KeyEnd && e.Key <= held.KeyEnd && !p.gone[at] {
+			if p.gone == nil {
+				p.gone = map[place]bool{}
+			}
+			p.gone[at] = true
+			p.claimed = append(p.claimed, at)
+			l.scratch.deletes = append(l.scratch.deletes, held)
+		}
+	}
 }
 
 // leaveRest plans the end of what owners had and no one has now.
@@ -309,6 +331,7 @@ func (l *Ledger) Made(p *Plan) {
 func (l *Ledger) Done(p *Plan) {
 	for _, at := range p.claimed {
 		delete(l.stale, at)
+		delete(l.staleRanges[at.set], at)
 	}
 	for i := range p.stale {
 		l.stale[placeOf(&p.stale[i])] = p.stale[i]
