@@ -38,7 +38,7 @@ func probes(services []Service) []Probe {
 	ask := func(s Service, what, protocol, ip string, port int) {
 		to := netip.AddrPortFrom(addr(ip), uint16(port))
 		for _, from := range vantages {
-			chance := from == "a" || from == "c" || slices.ContainsFunc(s.Endpoints, func(e Endpoint) bool { return e.Place == "n" })
+			chance := from == "a" || slices.ContainsFunc(s.Endpoints, func(e Endpoint) bool { return e.Place == "n" })
 			all = append(all, Probe{fmt.Sprintf("%s %s", s.name(), what), from, strings.ToLower(protocol), to, s.Affinity > 0, s.Affinity > 0 && chance})
 		}
 	}

@@ -34,10 +34,10 @@ var places = map[string][]netip.Addr{
 	"othernode": pair("10.240.0.12", "fd00:10:240::12"), "outside": pair("198.18.7.2", "fd00:198::7:2"),
 }
 
-// vantages are where clients ask: an ordinary pod, pods that are endpoints, here
-// and on another node, the node itself, another node, and a host outside of the
-// cluster.
-var vantages = []string{"pod", "a", "c", "node", "othernode", "outside"}
+// vantages are where clients ask: an ordinary pod, one that is an endpoint, the
+// node itself, another node, and a host outside of the cluster. A pod on another
+// node asks that one.
+var vantages = []string{"pod", "a", "node", "othernode", "outside"}
 
 // serverPorts are what every server listens on, over TCP and UDP.
 var serverPorts = []uint16{8080, 8081}

@@ -142,10 +142,16 @@ func (l *Ledger) add(p *Plan, e *nft.Placed) {
 		at := placeOf(e)
 		if held, ok := l.stale[at]; ok {
 			p.claimed = append(p.claimed, at)
-			if held.Element != e.Element {
-				l.scratch.replace(&held, e)
+			if held.Element == e.Element {
+				return
 			}
-			return
+			if !e.Set.Interval {
+				l.scratch.replace(&held, e)
+				return
+			}
+			// A range that becomes longer needs more room than it had.
+			p.makeWay(at)
+			l.scratch.deletes = append(l.scratch.deletes, held)
 		}
 	}
 	if e.Set.Interval {
@@ -158,15 +164,23 @@ func (l *Ledger) add(p *Plan, e *nft.Placed) {
 // kernel has no two ranges that do.
 func (l *Ledger) makeRoom(p *Plan, e *nft.Placed) {
 	for at, held := range l.staleRanges[e.Set] {
-		if held.Key <= e.KeyEnd && e.Key <= held.KeyEnd && !p.gone[at] {
-			if p.gone == nil {
-				p.gone = map[place]bool{}
-			}
-			p.gone[at] = true
+		if held.Key <= e.KeyEnd && e.Key <= held.KeyEnd && p.makeWay(at) {
 			p.claimed = append(p.claimed, at)
 			l.scratch.deletes = append(l.scratch.deletes, held)
 		}
 	}
+}
+
+// makeWay notes that a stale range goes, and says whether that is new.
+func (p *Plan) makeWay(at place) bool {
+	if p.gone[at] {
+		return false
+	}
+	if p.gone == nil {
+		p.gone = map[place]bool{}
+	}
+	p.gone[at] = true
+	return true
 }
 
 // leaveRest plans the end of what owners had and no one has now.
