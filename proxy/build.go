@@ -178,10 +178,12 @@ func (b *builder) address(text, field string) (netip.Addr, bool) {
 // IPv4 first.
 func (b *builder) clusterIPs() []netip.Addr {
 	texts, field := b.svc.Spec.ClusterIPs, "spec.clusterIPs[%d]"
-	if len(texts) == 0 && b.svc.Spec.ClusterIP != "" {
-		texts, field = []string{b.svc.Spec.ClusterIP}, "spec.clusterIP%.0d"
-	}
-	if len(texts) == 0 {
+	switch first := b.svc.Spec.ClusterIP; {
+	case len(texts) == 0 && first != "":
+		texts, field = []string{first}, "spec.clusterIP%.0d"
+	case len(texts) > 0 && first != "" && first != texts[0]:
+		b.add(true, ReasonInvalidAddress, "spec.clusterIP", "says %s, but spec.clusterIPs[0] is %s, which counts", first, texts[0])
+	case len(texts) == 0:
 		b.leaveOut(ReasonNoClusterIP, "spec.clusterIP", "there is none: the API server allocates it; in a manifest without an API server, write one")
 	}
 	var vips []netip.Addr

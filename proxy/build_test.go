@@ -155,7 +155,7 @@ external 192.0.2.1:80/tcp -> none
 		},
 		{
 			"names are no addresses", one,
-			[]string{"addressType: FQDN\nports: [{name: http, port: 8080}]\nendpoints: [{addresses: [a.example]}]", "addressType: ''\nports: [{name: http, port: 8080}]\nendpoints: [{addresses: [10.0.0.1]}]"},
+			[]string{"addressType: FQDN\nports: [{name: http, port: 8080}]\nendpoints: [{addresses: [a.example]}]"},
 			"\ncluster 10.96.0.1:80/tcp -> none\n",
 		},
 		{
@@ -193,9 +193,17 @@ cluster 10.96.0.1:81/tcp -> 10.0.0.2:2
 			"\ncluster 10.96.0.1:80/tcp -> 10.0.0.1:8080 *10.0.0.2:8080 *10.0.0.3:8080\n",
 		},
 		{
-			"stopping is better than not ready", one,
-			[]string{http("{addresses: [10.0.0.1], conditions: {ready: false}}"), http("{addresses: [10.0.0.1], conditions: {ready: false, terminating: true}}")},
+			"stopping and serving is better than stopped", one,
+			[]string{http("{addresses: [10.0.0.1], conditions: {ready: false, serving: false, terminating: true}}"), http("{addresses: [10.0.0.1], conditions: {ready: false, terminating: true}}")},
 			"\ncluster 10.96.0.1:80/tcp -> 10.0.0.1:8080\n",
+		},
+		{
+			"a pod that is not ready has the address of one that is stopping: nobody answers there", one,
+			[]string{
+				http("{addresses: [10.0.0.1], conditions: {ready: false}}, {addresses: [10.0.0.2], conditions: {ready: false, terminating: true}}, {addresses: [10.0.0.3], conditions: {ready: false}}"),
+				http("{addresses: [10.0.0.1], conditions: {ready: false, terminating: true}}, {addresses: [10.0.0.2], conditions: {ready: false}}, {addresses: [10.0.0.3], conditions: {ready: true, terminating: true}}"),
+			},
+			"\ncluster 10.96.0.1:80/tcp -> none\n",
 		},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -234,6 +242,7 @@ func TestProblems(t *testing.T) {
 		{"the other family", one, at("fd00::1"), "FamilyMismatch " + first + "fd00::1 is IPv6 in a slice of IPv4 addresses; the endpoint is left out\n", rest},
 		{"an IPv4 address mapped into a slice of IPv6", one, "addressType: IPv6\nports: [{name: http, port: 8080}]\nendpoints: [{addresses: ['::ffff:10.0.0.1']}]", "FamilyMismatch " + first + "::ffff:10.0.0.1 is IPv4 in a slice of IPv6 addresses; the endpoint is left out\n", none},
 		{"no address", one, "addressType: IPv4\nports: [{name: http, port: 8080}]\nendpoints: [{addresses: []}, {addresses: [10.0.0.1]}]", "InvalidAddress endpointslice ns/web-0: endpoints[0].addresses: there is none; the endpoint is left out\n", rest},
+		{"no type of address", one, "ports: [{name: http, port: 8080}]\nendpoints: [{addresses: [10.0.0.1]}]", "UnknownAddressType endpointslice ns/web-0: addressType: \"\" is not IPv4, IPv6 or FQDN; the slice is left out\n", none},
 		{"a slice's port 0", one, "addressType: IPv4\nports: [{name: http, port: 0}]\nendpoints: [{addresses: [10.0.0.1]}]", "InvalidPort endpointslice ns/web-0: ports[0].port: 0 is not a port number from 1 to 65535; the port is left out\n", none},
 		{"a slice's port 65536", one, "addressType: IPv4\nports: [{name: more, port: 1}, {name: http, port: 65536}]\nendpoints: [{addresses: [10.0.0.1]}]", "InvalidPort endpointslice ns/web-0: ports[1].port: 65536 is not a port number from 1 to 65535; the port is left out\n", none},
 		{"a slice's negative port", one, "addressType: IPv4\nports: [{name: http, port: -1}, {name: http, port: 8080}]\nendpoints: [{addresses: [10.0.0.1]}]", "InvalidPort endpointslice ns/web-0: ports[0].port: -1 is not a port number from 1 to 65535; the port is left out\n", rest},
@@ -252,6 +261,7 @@ func TestProblems(t *testing.T) {
 		{"a ClusterIP that can't be one", "clusterIPs: [127.0.0.1, 10.96.0.1], ports: [{name: http, port: 80}]", at("10.0.0.1"), "InvalidAddress service ns/web: spec.clusterIPs[0]: 127.0.0.1 is a loopback address, which can't be a Service's; write it as in 10.96.0.10 or fd00:10:96::a\n", rest},
 		{"a second ClusterIP of a family", "clusterIPs: [10.96.0.1, 10.96.0.2], ports: [{name: http, port: 80}]", at("10.0.0.1"), "FamilyMismatch service ns/web: spec.clusterIPs[1]: 10.96.0.2 is the second IPv4 address; a Service has one of each family, the first stays\n", rest},
 		{"a ClusterIP not as it should be written", "clusterIP: 10.096.0.01, ports: [{name: http, port: 80}]", at("10.0.0.1"), "warning: InvalidAddress service ns/web: spec.clusterIP: \"10.096.0.01\" is taken as 10.96.0.1; write it so\n", rest},
+		{"clusterIP and clusterIPs that differ", "clusterIP: 10.96.0.2, clusterIPs: [10.96.0.1], ports: [{name: http, port: 80}]", at("10.0.0.1"), "warning: InvalidAddress service ns/web: spec.clusterIP: says 10.96.0.2, but spec.clusterIPs[0] is 10.96.0.1, which counts\n", rest},
 		{"families that do not fit the addresses", "clusterIPs: [10.96.0.1], ipFamilies: [IPv6], ports: [{name: http, port: 80}]", at("10.0.0.1"), "warning: FamilyMismatch service ns/web: spec.ipFamilies[0]: says IPv6, but the address is 10.96.0.1; the address counts\n", rest},
 		{"a load balancer's address, by its place", "clusterIP: 10.96.0.1, ports: [{name: http, port: 80}]}\nstatus: {loadBalancer: {ingress: [{ip: 192.0.2.1}, {ip: 1.2.3}]}", at("10.0.0.1"), "InvalidAddress service ns/web: status.loadBalancer.ingress[1].ip: \"1.2.3\" is not an IP address; write it as in 10.96.0.10 or fd00:10:96::a\n", rest + "balancer 192.0.2.1:80/tcp -> 10.0.0.1:8080\n"},
 		{"a health check's port", "type: LoadBalancer, externalTrafficPolicy: Local, healthCheckNodePort: 65536, clusterIP: 10.96.0.1, ports: [{name: http, port: 80}]", at("10.0.0.1"), "InvalidPort service ns/web: spec.healthCheckNodePort: 65536 is not a port number from 1 to 65535; load balancers get no answer\n", rest},
@@ -313,7 +323,7 @@ func TestBuildTakesSlicesInAnyOrderAndLeavesThemAlone(t *testing.T) {
 		for range 8 {
 			var endpoints []string
 			for range random.IntN(6) {
-				endpoints = append(endpoints, fmt.Sprintf("{addresses: [10.0.0.%d], %s hints: {%s%s}, conditions: {%s}}", random.IntN(5),
+				endpoints = append(endpoints, fmt.Sprintf("{addresses: [%s.0.0.%d], %s hints: {%s%s}, conditions: {%s}}", pick("10", "10", "010", "0"), random.IntN(5),
 					pick("", "nodeName: node-a,", "nodeName: node-b,"),
 					pick("", "forZones: [{name: a}],", "forZones: [{name: b}],"), pick("", "forNodes: [{name: node-a}]", "forNodes: [{name: node-b}]"),
 					pick("", "", "", "ready: false", "ready: false, terminating: true")))
@@ -326,14 +336,19 @@ func TestBuildTakesSlicesInAnyOrderAndLeavesThemAlone(t *testing.T) {
 			before[i] = s.DeepCopy()
 		}
 		service := svc.DeepCopy()
-		first, _ := proxy.Build(svc, list, here)
+		first, problems := proxy.Build(svc, list, here)
 		if !reflect.DeepEqual(list, before) || !reflect.DeepEqual(svc, service) {
 			t.Fatalf("round %d: Build changed what it was given", round)
 		}
 		for range 5 {
 			random.Shuffle(len(list), func(i, j int) { list[i], list[j] = list[j], list[i] })
-			if again, _ := proxy.Build(svc, list, here); !again.Equal(first) {
+			again, others := proxy.Build(svc, list, here)
+			if !again.Equal(first) {
 				t.Fatalf("round %d: the model is\n%sand with the slices in another order\n%s", round, lines(first), lines(again))
+			}
+			// Problems that only change places would be told again and again.
+			if !slices.Equal(others, problems) {
+				t.Fatalf("round %d: the problems are\n%sand with the slices in another order\n%s", round, problemLines(problems), problemLines(others))
 			}
 		}
 	}
@@ -455,16 +470,14 @@ func TestDNSExample(t *testing.T) {
 func TestTexts(t *testing.T) {
 	name := proxy.Name{Namespace: "ns", Name: "web"}
 	for got, want := range map[string]string{
-		name.String():                             "ns/web",
-		proxy.Name{Name: "node"}.String():         "node",
-		proxy.Port{}.FullName(name):               "ns/web",
-		proxy.Port{Name: "http"}.FullName(name):   "ns/web:http",
-		proxy.TCP.String() + proxy.UDP.String():   "tcpudp",
-		proxy.SCTP.String():                       "sctp",
-		proxy.Protocol(1).String():                "unknown",
-		fmt.Sprint((&proxy.Port{}).External()):    "false",
-		fmt.Sprint(here.Equal(here)):              "true",
-		fmt.Sprint(here.Equal(proxy.Node{})) + "": "false",
+		name.String():                           "ns/web",
+		proxy.Name{Name: "node"}.String():       "node",
+		proxy.Port{}.FullName(name):             "ns/web",
+		proxy.Port{Name: "http"}.FullName(name): "ns/web:http",
+		proxy.TCP.String() + proxy.UDP.String(): "tcpudp",
+		proxy.SCTP.String():                     "sctp",
+		proxy.Protocol(1).String():              "unknown",
+		fmt.Sprint((&proxy.Port{}).External()):  "false",
 		proxy.Conflict{
 			Frontend: proxy.Frontend{Addr: netip.MustParseAddr("fd00::1")}, Protocol: proxy.UDP, Port: 53, Owner: name,
 		}.String(): "[fd00::1]:53 udp belongs to the older Service ns/web, so that this one does not get it; change one of the two",

@@ -285,6 +285,23 @@ func TestBadWaysAreNamedAndLeftOut(t *testing.T) {
 	}
 }
 
+// Of 100 000 names, a few have the same hash, and numbers of their own all the
+// same.
+func TestNumbersAreUnique(t *testing.T) {
+	c := proxy.NewCluster()
+	seen := map[uint32]proxy.Name{}
+	for i := range 100_000 {
+		name := named(fmt.Sprintf("svc-%d", i))
+		c.Set(proxy.Service{Name: name, Ports: []proxy.Port{{Affinity: 1}}})
+		svc, _ := c.Granted(name)
+		id := svc.Ports[0].ID
+		if other, taken := seen[id]; taken {
+			t.Fatalf("%s and %s have the number %d", name, other, id)
+		}
+		seen[id] = name
+	}
+}
+
 // Service ports with session affinity have numbers of their own, which stay.
 func TestNumbersOfServicePorts(t *testing.T) {
 	c := proxy.NewCluster()

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 
 	discoveryv1 "k8s.io/api/discovery/v1"
 )
@@ -38,12 +39,19 @@ const (
 // order.
 func (b *builder) backends(endpointSlices []*discoveryv1.EndpointSlice) map[backendKey][]candidate {
 	all := map[backendKey][]candidate{}
-	for _, slice := range endpointSlices {
-		is4 := slice.AddressType == discoveryv1.AddressTypeIPv4
-		if !is4 && slice.AddressType != discoveryv1.AddressTypeIPv6 {
-			continue // names (FQDN) are no addresses
+	// In order, so that what is told of them is the same each time.
+	byName := func(a, b *discoveryv1.EndpointSlice) int { return strings.Compare(a.Name, b.Name) }
+	for _, slice := range slices.SortedFunc(slices.Values(endpointSlices), byName) {
+		switch slice.AddressType {
+		case discoveryv1.AddressTypeIPv4:
+			b.slice(all, slice, true)
+		case discoveryv1.AddressTypeIPv6:
+			b.slice(all, slice, false)
+		case discoveryv1.AddressTypeFQDN: // names are no addresses
+		default:
+			told := problems{kind: "EndpointSlice", name: Name{slice.Namespace, slice.Name}, list: b.list}
+			told.add(false, ReasonUnknownType, "addressType", "%q is not IPv4, IPv6 or FQDN; the slice is left out", slice.AddressType)
 		}
-		b.slice(all, slice, is4)
 	}
 	for key, candidates := range all {
 		slices.SortFunc(candidates, func(a, b candidate) int { return compareText(a.AddrPort, b.AddrPort) })
@@ -164,19 +172,19 @@ func (b *builder) hints(e *discoveryv1.Endpoint) (node, zone hint) {
 }
 
 // merge makes one of endpoints that are there twice, which slices that are
-// being rewritten may have: it is local if one is, in the best state that one
-// is in, and for us if one that is in that state is. They come sorted by
-// address; which of several comes first must not matter.
+// being rewritten may have: it is local if one is, in the state that counts most,
+// and for us if one that is in that state is. They come sorted by address; which
+// of several comes first must not matter.
 func merge(sorted []candidate) []candidate {
 	out := sorted[:0]
 	for _, c := range sorted {
 		if n := len(out); n > 0 && out[n-1].AddrPort == c.AddrPort {
 			last := &out[n-1]
 			local := last.Local || c.Local
-			switch best := last.rank(); {
-			case c.rank() > best:
+			switch best := last.precedence(); {
+			case c.precedence() > best:
 				*last = c
-			case c.rank() == best:
+			case c.precedence() == best:
 				last.node, last.zone = max(last.node, c.node), max(last.zone, c.zone)
 			}
 			last.Local = local
@@ -185,6 +193,16 @@ func merge(sorted []candidate) []candidate {
 		out = append(out, c)
 	}
 	return out
+}
+
+// precedence says which state of an endpoint that is there twice counts. A pod may
+// have the address of another one that is still being stopped: it is the one that
+// answers, or does not yet.
+func (c candidate) precedence() int {
+	if c.terminating {
+		return c.rank()
+	}
+	return c.rank() + 3
 }
 
 func (c candidate) rank() int {

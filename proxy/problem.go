@@ -25,6 +25,7 @@ const (
 	ReasonInvalidAddress = "InvalidAddress"
 	ReasonInvalidPort    = "InvalidPort"
 	ReasonUnknownProto   = "UnknownProtocol"
+	ReasonUnknownType    = "UnknownAddressType"
 	ReasonFamilyMismatch = "FamilyMismatch"
 	ReasonDuplicatePort  = "DuplicatePort"
 	ReasonNoClusterIP    = "NoClusterIP"
