@@ -84,6 +84,15 @@ func inFile(err error, first int) string {
 	})
 }
 
+// versions are those in which our kinds are read.
+var versions = map[string]string{
+	"Service": "v1", "Node": "v1", "EndpointSlice": "discovery.k8s.io/v1", "ServiceCIDR": "networking.k8s.io/v1",
+}
+
+func groupOf(apiVersion string) string {
+	return apiVersion[:max(strings.IndexByte(apiVersion, '/'), 0)]
+}
+
 // object decodes one object, or those of a list.
 func (out *decoded) object(place string, text []byte) {
 	var typ metav1.TypeMeta
@@ -107,8 +116,12 @@ func (out *decoded) object(place string, text []byte) {
 			return
 		}
 		kind := typ.Kind
-		switch kind {
-		case "Service", "Node", "EndpointSlice", "ServiceCIDR":
+		switch wanted, ours := versions[kind]; {
+		case ours && groupOf(wanted) == groupOf(typ.APIVersion):
+			// Passed over, it would be missed: slices by their Service.
+			out.fail(fmt.Errorf("%s: %s%s: apiVersion %s is not read: write %s", place, strings.ToLower(kind), nameOf(text), typ.APIVersion, wanted))
+			return
+		case ours:
 			kind += " of " + typ.APIVersion // not the one that is wanted
 		}
 		out.objects = append(out.objects, found{kind: kind, place: place})

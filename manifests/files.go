@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"unicode/utf8"
 )
 
 // file is something to read, or why it can't be.
@@ -89,6 +90,12 @@ func (d document) place() string {
 // JSON, or YAML written like it.
 func split(name string, text []byte) []document {
 	text = bytes.TrimPrefix(text, []byte("\ufeff"))
+	if !utf8.Valid(text) {
+		// go-yaml reads UTF-16, too, but boundaries are not seen in it.
+		d := document{file: name, number: 1, line: 1}
+		d.err = fmt.Errorf("%s: not UTF-8; nothing in it was read", d.place())
+		return []document{d}
+	}
 	start := bytes.TrimLeft(text, " \t\r\n")
 	if len(start) == 0 || start[0] != '{' && start[0] != '[' {
 		return splitYAML(name, text)

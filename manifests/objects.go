@@ -10,6 +10,7 @@ import (
 	discoveryv1 "k8s.io/api/discovery/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/validation"
 )
 
 // Objects is what manifests hold.
@@ -74,6 +75,13 @@ func (o *Objects) add(object found) {
 		if !o.first("Service", v.Namespace, v.Name, object.place) {
 			return
 		}
+		for i, port := range v.Spec.Ports {
+			if wrong := validation.IsDNS1123Label(port.Name); port.Name != "" && len(wrong) > 0 {
+				o.Errors = append(o.Errors, fmt.Errorf("%s: service %s/%s: spec.ports[%d].name: %q is no name: %s; the object is left out",
+					object.place, v.Namespace, v.Name, i, port.Name, wrong[0]))
+				return
+			}
+		}
 		o.Services = append(o.Services, v)
 	case *discoveryv1.EndpointSlice:
 		defaultNamespace(&v.Namespace)
@@ -107,11 +115,23 @@ func defaultNamespace(namespace *string) {
 	}
 }
 
-// first says whether an object is the first of its name.
+// first says whether an object is the first of its name. The API server lets only
+// names pass that fit into a comment of nftables, with nothing in them to escape.
 func (o *Objects) first(kind, namespace, name, place string) bool {
 	full := strings.TrimPrefix(namespace+"/"+name, "/")
 	if name == "" {
 		o.Errors = append(o.Errors, fmt.Errorf("%s: a %s without a name: give it metadata.name", place, kind))
+		return false
+	}
+	wrong := validation.IsDNS1123Subdomain(name)
+	if kind == "Service" {
+		wrong = validation.IsDNS1123Label(name)
+	}
+	if namespace != "" {
+		wrong = append(wrong, validation.IsDNS1123Label(namespace)...)
+	}
+	if len(wrong) > 0 {
+		o.Errors = append(o.Errors, fmt.Errorf("%s: %s %q is no name: %s; the object is left out", place, strings.ToLower(kind), full, wrong[0]))
 		return false
 	}
 	key := kind + " " + full

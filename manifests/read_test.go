@@ -117,8 +117,8 @@ func TestDocuments(t *testing.T) {
 `, a + "slice default/a-1 of default/a\nslice x/a-2 of x/a\nnode n1\ncidrs c [10.96.0.0/16]\n",
 		},
 		{"other kinds", "{apiVersion: apps/v1, kind: Deployment}\n---\n{apiVersion: v1, kind: Pod}\n---\n{apiVersion: apps/v1, kind: Deployment, spec: 5}\n", "passed over: 1 Pod, 2 Deployment\n"},
-		// By its kind alone it would look as if slices could not be read at all.
-		{"other versions", "{apiVersion: discovery.k8s.io/v1beta1, kind: EndpointSlice, metadata: {name: a}}\n---\n{apiVersion: serving.knative.dev/v1, kind: Service}\n", "passed over: 1 EndpointSlice of discovery.k8s.io/v1beta1, 1 Service of serving.knative.dev/v1\n"},
+		// By its kind alone it would look as if Services could not be read at all.
+		{"a kind of our names in another group", "---\n{apiVersion: serving.knative.dev/v1, kind: Service}\n", "passed over: 1 Service of serving.knative.dev/v1\n"},
 		{
 			"a list", "apiVersion: v1\nkind: List\nitems:\n- {apiVersion: v1, kind: Service, metadata: {name: a}}\n- {apiVersion: v1, kind: Pod}\n- {apiVersion: v1, kind: List, items: [{apiVersion: v1, kind: Service, metadata: {name: b}}]}\n",
 			a + b + "passed over: 1 Pod\n",
@@ -131,6 +131,8 @@ func TestDocuments(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) { want(t, tc.text, read(tc.text), tc.want) })
 	}
 }
+
+const label = "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?')"
 
 // Whatever is wrong is named with its place, and what is right is read.
 func TestMistakes(t *testing.T) {
@@ -159,6 +161,17 @@ func TestMistakes(t *testing.T) {
 		{"a key twice", "---\n" + service("a") + "spec:\n  clusterIP: 10.96.0.1\n  clusterIP: 10.96.0.2\n", "service default/a 10.96.0.2\nwarning: in:2: document 1: line 7: key \"clusterIP\" already set in map; the last one counts\n"},
 		{"two keys twice", service("a") + "x: 1\nx: 2\nz: 1\nz: 2\n", a + "warning: in:1: document 1: line 5: key \"x\" already set in map, line 7: key \"z\" already set in map; the last one counts\nwarning: in:1: service a: unknown field \"x\"\nwarning: in:1: service a: unknown field \"z\"\n"},
 		{"a key twice in JSON", `{"apiVersion":"v1","kind":"Service","metadata":{"name":"a"},"spec":{"clusterIP":"10.96.0.1","clusterIP":"10.96.0.2"}}`, "service default/a 10.96.0.2\nwarning: in:1: service a: duplicate field \"spec.clusterIP\"\n"},
+		// Without its slices a Service would lose its endpoints.
+		{"other versions", "{apiVersion: discovery.k8s.io/v1beta1, kind: EndpointSlice, metadata: {name: a, namespace: x}}\n---\n{apiVersion: v2, kind: Service, metadata: {name: a}}\n", "error: in:1: endpointslice x/a: apiVersion discovery.k8s.io/v1beta1 is not read: write discovery.k8s.io/v1\nerror: in:3: service a: apiVersion v2 is not read: write v1\n"},
+		// Two documents of it would be taken for one.
+		{"UTF-16", "\xff\xfek\x00i\x00n\x00d\x00", "error: in:1: not UTF-8; nothing in it was read\n"},
+		// Some names could end the comment, and the script, that they are to be in.
+		{"a name that is none", "apiVersion: v1\nkind: Service\nmetadata: {name: 'a\" }'}\n", `error: in:1: service "default/a\" }" is no name: ` + label + "; the object is left out\n"},
+		{"a namespace that is none", "apiVersion: v1\nkind: Service\nmetadata: {name: a, namespace: x/y}\n", `error: in:1: service "x/y/a" is no name: ` + label + "; the object is left out\n"},
+		{"a name that is too long, and the longest", service(strings.Repeat("n", 64)) + "---\n" + service(strings.Repeat("n", 63)),
+			"service default/" + strings.Repeat("n", 63) + "\nerror: in:1: service \"default/" + strings.Repeat("n", 64) + "\" is no name: must be no more than 63 characters; the object is left out\n"},
+		{"a port's name that is none", service("a") + "spec: {ports: [{name: http}, {name: 'ht tp'}]}\n", `error: in:1: service default/a: spec.ports[1].name: "ht tp" is no name: ` + label + "; the object is left out\n"},
+		{"a node's name, which may have dots", "apiVersion: v1\nkind: Node\nmetadata: {name: a.example.org}\n", "node a.example.org\n"},
 		{"no name", "{apiVersion: v1, kind: Service}", "error: in:1: a Service without a name: give it metadata.name\n"},
 		{"an object twice", service("a") + "---\n" + service("b") + "---\n" + strings.Replace(service("a"), "{", "{namespace: default, ", 1), a + b + "error: in:9: service default/a is in in:1 already, which stays; remove one of them\n"},
 		{"a node twice, a Service of its name", "{apiVersion: v1, kind: Node, metadata: {name: a}}\n---\n" + service("a") + "---\n{apiVersion: v1, kind: Node, metadata: {name: a}}\n", a + "node a\nerror: in:7: node a is in in:1 already, which stays; remove one of them\n"},

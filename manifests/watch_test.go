@@ -147,15 +147,14 @@ func TestWatchTakesABurstForOneChange(t *testing.T) {
 	w.want("a burst")
 }
 
-// Where something is written all the time, as beside a log file, changes must be
-// seen at some time.
+// What is written all the time must be read at some time.
 func TestWatchDoesNotWaitForStillnessForEver(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	w := watch(t, dir)
 	deadline := time.After(10 * time.Second)
 	for i := 0; ; i++ {
-		put(t, filepath.Join(dir, "log"), strings.Repeat("x", i%10))
+		put(t, filepath.Join(dir, "a.yaml"), strings.Repeat("#", i%10))
 		select {
 		case <-w.changes:
 			return
@@ -163,6 +162,80 @@ func TestWatchDoesNotWaitForStillnessForEver(t *testing.T) {
 			t.Fatal("no change was seen for all the changes")
 		case <-time.After(10 * time.Millisecond):
 		}
+	}
+}
+
+// What others write beside the files is no change of them, and does not keep one
+// from being seen.
+func TestWatchIsNotDisturbedByOthers(t *testing.T) {
+	t.Parallel()
+	dir := write(t, map[string]string{"a.yaml": service("a")})
+	directory, file := watch(t, dir), watch(t, filepath.Join(dir, "a.yaml"))
+	done, ended := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(ended)
+		for i := 0; ; i++ {
+			for _, name := range []string{"log", ".a.yaml.swp", "a.yaml~", "b.json.tmp"} {
+				_ = os.WriteFile(filepath.Join(dir, name), []byte(strings.Repeat("x", i%10)), 0o644)
+			}
+			select {
+			case <-done:
+				return
+			case <-time.After(10 * time.Millisecond):
+			}
+		}
+	}()
+	directory.quiet("a log in a directory")
+	file.quiet("a log beside a file")
+	put(t, filepath.Join(dir, "a.yaml"), service("b"))
+	directory.want("a change in a directory with a log")
+	file.want("a change beside a log")
+	put(t, filepath.Join(dir, "c.yaml"), service("c"))
+	directory.want("another manifest in the directory")
+	file.quiet("another manifest beside the file")
+	close(done)
+	<-ended
+}
+
+// A directory may be made anew, as when it is checked out again.
+func TestWatchDirectoryThatIsReplaced(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(write(t, map[string]string{"services/a.yaml": service("a"), "services.new/a.yaml": service("b")}), "services")
+	w := watch(t, dir+"/")
+	rename(t, dir, dir+".old")
+	w.want("the end of the directory")
+	rename(t, dir+".new", dir)
+	w.want("another one")
+	put(t, filepath.Join(dir, "b.yaml"), service("b"))
+	w.want("a file in it")
+	put(t, filepath.Join(dir+".old", "b.yaml"), service("b"))
+	w.quiet("a file in the old one")
+}
+
+// A link may say which of several directories counts.
+func TestWatchLinkedDirectory(t *testing.T) {
+	t.Parallel()
+	above := write(t, map[string]string{"1/a.yaml": service("a"), "2/a.yaml": service("b")})
+	link := filepath.Join(above, "current")
+	symlink(t, "1", link)
+	w := watch(t, link)
+	put(t, filepath.Join(above, "1", "b.yaml"), service("b"))
+	w.want("a file in the first")
+	symlink(t, "2", link+".new")
+	rename(t, link+".new", link)
+	w.want("another directory")
+	put(t, filepath.Join(above, "2", "b.yaml"), service("b"))
+	w.want("a file in that one")
+}
+
+// Paths are recognized however they are written.
+func TestWatchPathsAsTheyAreWritten(t *testing.T) {
+	for _, paths := range [][]string{{"."}, {"a.yaml"}, {"./a.yaml"}, {"sub/../a.yaml"}, {"sub", "a.yaml"}} {
+		t.Chdir(write(t, map[string]string{"a.yaml": service("a"), "sub/b.yaml": service("b")}))
+		w := watch(t, paths...)
+		put(t, "a.yaml", service("b"))
+		w.want("a change under " + strings.Join(paths, " and "))
+		w.stop()
 	}
 }
 
