@@ -63,10 +63,13 @@ func (c Config) Validate() error {
 
 // Validate says what is wrong with the networks.
 func (n Networks) Validate() error {
-	for what, prefixes := range map[string][]netip.Prefix{"pod": n.Pods, "service": n.Services} {
-		for _, p := range prefixes {
+	for _, of := range []struct {
+		what     string
+		prefixes []netip.Prefix
+	}{{"pod", n.Pods}, {"service", n.Services}} {
+		for _, p := range of.prefixes {
 			if !p.IsValid() || p != p.Masked() {
-				return fmt.Errorf("%s CIDR %s: not the first address of a network: write %s", what, p, p.Masked())
+				return fmt.Errorf("%s CIDR %s: not the first address of a network: write %s", of.what, p, p.Masked())
 			}
 		}
 	}
@@ -80,20 +83,12 @@ func (n Networks) Equal(o Networks) bool {
 
 func (c Config) mark() uint32 { return 1 << c.MasqueradeBit }
 
-// ofFamily are the prefixes of a family, without those that lie in another.
+// ofFamily are the prefixes of a family in order, without those that lie in
+// another: the kernel takes no ranges that overlap.
 func ofFamily(f nft.Family, prefixes []netip.Prefix) []netip.Prefix {
 	var own []netip.Prefix
-	for i, p := range prefixes {
-		if nft.FamilyOf(p.Addr()) != f {
-			continue
-		}
-		covered := false
-		for j, q := range prefixes {
-			if q.Contains(p.Addr()) && (q.Bits() < p.Bits() || q == p && j < i) {
-				covered = true
-			}
-		}
-		if !covered {
+	for _, p := range slices.SortedFunc(slices.Values(prefixes), netip.Prefix.Compare) {
+		if nft.FamilyOf(p.Addr()) == f && (len(own) == 0 || !own[len(own)-1].Contains(p.Addr())) {
 			own = append(own, p)
 		}
 	}

@@ -1,0 +1,220 @@
+package maps_test
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/kube-verdict/kube-verdict/dataplane"
+	"github.com/kube-verdict/kube-verdict/nft"
+	"github.com/kube-verdict/kube-verdict/nft/maps"
+	"github.com/kube-verdict/kube-verdict/proxy"
+)
+
+func rules(f nft.Family, chain *nft.Chain) string {
+	var all []string
+	for _, r := range chain.Rules {
+		all = append(all, r.Text(f))
+	}
+	return strings.Join(all, "\n")
+}
+
+// fixed are the rules of a chain that is always there.
+func fixed(t *testing.T, table *nft.Table, name string) string {
+	t.Helper()
+	for _, c := range table.Chains {
+		if c.Name == name {
+			return rules(table.Family, c)
+		}
+	}
+	t.Fatalf("there is no chain %s", name)
+	return ""
+}
+
+// Chains that exist once for each number are made by their names.
+func TestChainsByNumber(t *testing.T) {
+	layout := maps.NewLayout(maps.Config{PodCIDRs: podCIDRs[:1], MasqueradeBit: 12})
+	const slot = "ip daddr . meta l4proto . th dport . numgen random mod "
+	for _, tc := range []struct{ name, want string }{
+		{"cluster-1", "dnat ip to " + slot + "1 map @endpoints\ncounter drop"},
+		{"cluster-2", "dnat ip to " + slot + "2 map @endpoints\ndnat ip to " + slot + "1 map @endpoints\ncounter drop"},
+		{"cluster-5000", "dnat ip to " + slot + "5000 map @endpoints\ndnat ip to " + slot + "4999 map @endpoints\ncounter drop"},
+		{"local-3", "dnat ip to " + slot + "3 map @local-endpoints\ndnat ip to " + slot + "2 map @local-endpoints\ncounter drop"},
+		{"external-7", "meta mark set meta mark | 0x00001000\ngoto cluster-7"},
+		{"external-local-7", `ip saddr @pod-cidrs goto cluster-7 comment "from a pod"
+fib saddr type local meta mark set meta mark | 0x00001000 goto cluster-7 comment "from this node"
+ip daddr . meta l4proto . th dport vmap @local-services
+counter drop`},
+		{"remember-10800", "update @remembered { ct original ip saddr . meta priority timeout 3h : ip daddr . th dport }\nmeta priority set none"},
+		{"cluster-0", ""}, {"cluster-", ""}, {"cluster-01", ""}, {"cluster-+1", ""}, {"cluster--1", ""}, {"cluster-4294967296", ""}, {"cluster-x", ""},
+		{"-1", ""}, {"1", ""}, {"", ""}, {"services", ""}, {"service-1", ""}, {"clusters-1", ""}, {"no-local-endpoints", ""},
+	} {
+		table := layout.Tables()[0]
+		chain := layout.Chain(table, tc.name)
+		if chain == nil {
+			if tc.want != "" {
+				t.Errorf("there is no chain %s", tc.name)
+			}
+			continue
+		}
+		if got := rules(nft.IPv4, chain); got != tc.want || chain.Name != tc.name || chain.Base != nil {
+			t.Errorf("chain %s is\n%s\nwant\n%s", chain.Name, got, tc.want)
+		}
+	}
+	if got, want := rules(nft.IPv6, layout.Chain(layout.Tables()[1], "cluster-1")), "dnat ip6 to ip6 daddr . meta l4proto . th dport . numgen random mod 1 map @endpoints\ncounter drop"; got != want {
+		t.Errorf("in IPv6, cluster-1 is\n%s\nwant\n%s", got, want)
+	}
+}
+
+// A large load makes chains ahead, for the numbers of endpoints that there are and
+// for one more and one less.
+func TestChainsOfALoad(t *testing.T) {
+	layout := maps.NewLayout(maps.Config{})
+	var services []*proxy.Service
+	for _, endpoints := range [][]proxy.Endpoint{
+		nil, endpoints("10.0.0.1:1"), endpoints("10.0.0.1:1", "10.0.0.2:1", "10.0.0.3:1", "10.0.0.4:1", "10.0.0.5:1"), endpoints("[fd00::1]:1", "[fd00::2]:1"),
+	} {
+		vip := "10.96.0.1"
+		if len(endpoints) > 0 && endpoints[0].Addr().Is6() {
+			vip = "fd00:96::1"
+		}
+		services = append(services, &proxy.Service{Ports: []proxy.Port{{Frontends: frontends(proxy.ClusterIP, vip), Endpoints: endpoints}}})
+	}
+	services = append(services, &proxy.Service{Ports: []proxy.Port{{Endpoints: endpoints("10.0.0.1:1")}}})
+	got := layout.Chains(slices.Values(services))
+	if text, want := fmt.Sprint(got[layout.Tables()[0]]), "[cluster-1 cluster-2 cluster-4 cluster-5 cluster-6]"; text != want {
+		t.Errorf("got %s, want %s", text, want)
+	}
+	if text, want := fmt.Sprint(got[layout.Tables()[1]]), "[cluster-1 cluster-2 cluster-3]"; text != want {
+		t.Errorf("in IPv6, got %s, want %s", text, want)
+	}
+}
+
+func TestHowPodsAreTold(t *testing.T) {
+	const (
+		services = "ip daddr . meta l4proto . th dport vmap @services"
+		mark     = "meta mark set meta mark | 0x00001000"
+		outside  = ` comment "masquerade traffic to ClusterIPs that does not come from pods"`
+		node     = "\nfib saddr type local " + mark + ` goto sticky comment "from this node"` + "\ngoto sticky-local"
+	)
+	for _, tc := range []struct {
+		name            string
+		config          maps.Config
+		services, local string
+	}{
+		{"not at all: nothing is masqueraded for its source", maps.Config{}, services, node[1:]},
+		{"by addresses", maps.Config{PodCIDRs: podCIDRs},
+			"ip daddr @cluster-ips ip saddr != @pod-cidrs " + mark + outside + "\n" + services, `ip saddr @pod-cidrs goto sticky comment "from a pod"` + node},
+		{"by addresses of the other family", maps.Config{PodCIDRs: podCIDRs[1:]}, services, node[1:]},
+		{"by an interface", maps.Config{PodInterface: "cni0"},
+			`ip daddr @cluster-ips iifname != "cni0" ` + mark + outside + "\n" + services, `iifname "cni0" goto sticky comment "from a pod"` + node},
+		{"by interfaces of similar names, rather than by addresses", maps.Config{PodInterface: "cali*", PodCIDRs: podCIDRs},
+			`ip daddr @cluster-ips iifname != "cali*" ` + mark + outside + "\n" + services, `iifname "cali*" goto sticky comment "from a pod"` + node},
+		{"that is of no matter where all is masqueraded", maps.Config{MasqueradeAll: true, PodCIDRs: podCIDRs},
+			"ip daddr @cluster-ips " + mark + ` comment "masquerade all traffic to ClusterIPs"` + "\n" + services, `ip saddr @pod-cidrs goto sticky comment "from a pod"` + node},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			tc.config.MasqueradeBit = 12
+			if err := tc.config.Validate(); err != nil {
+				t.Fatal(err)
+			}
+			layout := maps.NewLayout(tc.config)
+			if got := fixed(t, layout.Tables()[0], "services"); got != tc.services {
+				t.Errorf("chain services is\n%s\nwant\n%s", got, tc.services)
+			}
+			if got := fixed(t, layout.Tables()[0], "sticky-external-local"); got != tc.local {
+				t.Errorf("chain sticky-external-local is\n%s\nwant\n%s", got, tc.local)
+			}
+			contents, err := dataplane.Contents(layout, layout.Known(), nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			loads(t, script(t, contents))
+		})
+	}
+}
+
+func TestTheBitIsTheOneThatIsAskedFor(t *testing.T) {
+	for bit, want := range map[int]string{0: "0x00000001", 14: "0x00004000", 31: "0x80000000"} {
+		table := maps.NewLayout(maps.Config{MasqueradeBit: bit}).Tables()[0]
+		if got := fixed(t, table, "sticky-external"); got != "meta mark set meta mark | "+want+"\ngoto sticky" {
+			t.Errorf("bit %d: %s", bit, got)
+		}
+		if got := fixed(t, table, "masquerading"); !strings.HasPrefix(got, "meta mark & "+want+" != 0x00000000 meta mark set meta mark ^ "+want+" masquerade fully-random\n") {
+			t.Errorf("bit %d: %s", bit, got)
+		}
+	}
+}
+
+func TestConfigurationsThatAreNone(t *testing.T) {
+	for _, tc := range []struct {
+		config maps.Config
+		want   string
+	}{
+		{maps.Config{MasqueradeBit: -1}, "masquerade bit -1: a packet mark has the bits 0 to 31"},
+		{maps.Config{MasqueradeBit: 32}, "masquerade bit 32: a packet mark has the bits 0 to 31"},
+		{maps.Config{PodCIDRs: prefixes("10.254.3.0/16")}, "pod CIDR 10.254.3.0/16: not the first address of a network: write 10.254.0.0/16"},
+		{maps.Config{PodInterface: "*"}, `pod interface "*": a name of 1 to 15 characters, or what names start with, and *`},
+		{maps.Config{PodInterface: "sixteen-letters!"}, `pod interface "sixteen-letters!": a name of 1 to 15 characters, or what names start with, and *`},
+		{maps.Config{PodInterface: "fifteen-letters"}, ""},
+		{maps.Config{PodInterface: "fifteen-letters*"}, ""},
+		{maps.Config{MasqueradeBit: 31, PodCIDRs: prefixes("0.0.0.0/0", "::/0", "10.0.0.1/32")}, ""},
+	} {
+		got := ""
+		if err := tc.config.Validate(); err != nil {
+			got = err.Error()
+		}
+		if got != tc.want {
+			t.Errorf("%+v: %s, want %s", tc.config, got, tc.want)
+		}
+	}
+	bad := maps.Networks{Services: prefixes("10.96.0.1/16"), Pods: prefixes("10.254.0.1/16")}
+	if err := bad.Validate(); err == nil || err.Error() != "pod CIDR 10.254.0.1/16: not the first address of a network: write 10.254.0.0/16" {
+		t.Errorf("of two wrong networks: %v", err)
+	}
+	bad.Pods = nil
+	if err := bad.Validate(); err == nil || err.Error() != "service CIDR 10.96.0.1/16: not the first address of a network: write 10.96.0.0/16" {
+		t.Errorf("of a wrong service network: %v", err)
+	}
+}
+
+func TestNetworksAreCompared(t *testing.T) {
+	one := maps.Networks{Pods: prefixes("10.0.0.0/8"), Services: prefixes("10.96.0.0/16")}
+	if !one.Equal(maps.Networks{Pods: prefixes("10.0.0.0/8"), Services: prefixes("10.96.0.0/16")}) {
+		t.Error("networks differ from themselves")
+	}
+	for _, other := range []maps.Networks{{}, {Pods: one.Pods}, {Services: one.Services}, {Pods: one.Services, Services: one.Pods}} {
+		if one.Equal(other) {
+			t.Errorf("%v and %v are taken for the same", one, other)
+		}
+	}
+}
+
+// An endpoint that is forgotten is found again in what clients remember.
+func TestWhatClientsRemember(t *testing.T) {
+	layout := maps.NewLayout(maps.Config{})
+	svc := proxy.Service{Ports: []proxy.Port{{Protocol: proxy.TCP, Port: 80, Affinity: 1e9, ID: 4, Frontends: frontends(proxy.ClusterIP, "10.96.0.1", "fd00:96::1"), Endpoints: endpoints("10.254.0.1:80")}}}
+	for i, client := range []netip.Addr{netip.MustParseAddr("10.254.0.9"), netip.MustParseAddr("fd00:254::9")} {
+		table := layout.Tables()[i]
+		if i == 1 {
+			svc.Ports[0].Endpoints = endpoints("[fd00:254::1]:80")
+			svc.Ports[0].Frontends = svc.Ports[0].Frontends[1:]
+		}
+		memory := layout.Memory(table)
+		for _, e := range layout.Elements(nil, &svc) {
+			if e.Table != table || e.Set != memory.Endpoints {
+				continue
+			}
+			number, data := e.Key[:4], e.Key[4:]
+			remembered := nft.Element{Key: string(client.AsSlice()) + number, Data: data}
+			if got := memory.Endpoint(table.Family, &remembered); got != e.Key {
+				t.Errorf("%s: remembered is %x, for the endpoint %x", table.Family, got, e.Key)
+			}
+			if len(remembered.Key) != memory.Remembered.KeyLen(table.Family) || len(remembered.Data) != memory.Remembered.DataLen(table.Family) {
+				t.Errorf("%s: an element of %s has %d and %d bytes", table.Family, memory.Remembered.Name, len(remembered.Key), len(remembered.Data))
+			}
+		}
+	}
+}
