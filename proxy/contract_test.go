@@ -52,6 +52,9 @@ func lines(svc proxy.Service) string {
 			if p.LocalOnly {
 				fmt.Fprintf(&b, " | %s", list(p.LocalEndpoints))
 			}
+			if p.InternalLocal {
+				b.WriteString(" (only here)")
+			}
 			if p.Elsewhere {
 				b.WriteString(" elsewhere")
 			}
@@ -168,18 +171,18 @@ node 10.240.0.11:30080/tcp -> 10.254.1.1:8080 | *10.254.0.1:8080
 		{
 			"internal policy Local",
 			"spec: {clusterIP: 10.96.0.1, internalTrafficPolicy: Local, ports: [{name: http, port: 80}]}", pods,
-			"\ncluster 10.96.0.1:80/tcp -> *10.254.0.1:8080\n",
+			"\ncluster 10.96.0.1:80/tcp -> *10.254.0.1:8080 (only here)\n",
 		},
 		{
 			"internal policy Local with endpoints on other nodes only",
 			"spec: {clusterIP: 10.96.0.1, internalTrafficPolicy: Local, ports: [{name: http, port: 80}]}",
 			"{addresses: [10.254.1.1], nodeName: node-b}",
-			"\ncluster 10.96.0.1:80/tcp -> none elsewhere\n",
+			"\ncluster 10.96.0.1:80/tcp -> none (only here) elsewhere\n",
 		},
 		{
 			"internal policy Local with endpoints nowhere",
 			"spec: {clusterIP: 10.96.0.1, internalTrafficPolicy: Local, ports: [{name: http, port: 80}]}", "",
-			"\ncluster 10.96.0.1:80/tcp -> none\n",
+			"\ncluster 10.96.0.1:80/tcp -> none (only here)\n",
 		},
 		{
 			"UDP flows may stay where they are while that serves",

@@ -11,7 +11,7 @@ func (s Service) Equal(o Service) bool {
 // Equal says that two ports are alike.
 func (p Port) Equal(o Port) bool {
 	return p.Name == o.Name && p.Protocol == o.Protocol && p.Port == o.Port &&
-		p.Elsewhere == o.Elsewhere && p.LocalOnly == o.LocalOnly && p.Affinity == o.Affinity && p.ID == o.ID &&
+		p.Elsewhere == o.Elsewhere && p.LocalOnly == o.LocalOnly && p.InternalLocal == o.InternalLocal && p.Affinity == o.Affinity && p.ID == o.ID &&
 		slices.Equal(p.Frontends, o.Frontends) && slices.Equal(p.Endpoints, o.Endpoints) &&
 		slices.Equal(p.LocalEndpoints, o.LocalEndpoints) && slices.Equal(p.SourceRanges, o.SourceRanges) &&
 		slices.Equal(p.Lingering, o.Lingering)

@@ -79,6 +79,9 @@ type Port struct {
 	// their address. With none of those they are dropped.
 	LocalOnly      bool
 	LocalEndpoints []Endpoint
+	// InternalLocal is for the internal traffic policy Local: Endpoints has only
+	// those on this node.
+	InternalLocal bool
 	// Lingering are UDP endpoints that get no new flows but keep those that they
 	// have: they still serve, but are being stopped, or are not for this node.
 	Lingering []netip.AddrPort

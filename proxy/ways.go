@@ -64,7 +64,8 @@ func (b *builder) reached(w *way, p Port, nodePort uint16, is4 bool, found chose
 	case w.local && p.External():
 		p.LocalOnly, p.LocalEndpoints = true, found.local
 	case w.local:
-		p.Endpoints, p.Elsewhere = found.local, len(found.local) == 0 && found.any
+		p.Endpoints, p.InternalLocal = found.local, true
+		p.Elsewhere = len(found.local) == 0 && found.any
 	}
 	p.SourceRanges = b.rangesOf(w, p.Frontends, is4)
 	return p, true
