@@ -14,6 +14,7 @@ import (
 	networkingv1 "k8s.io/api/networking/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/rest"
+	"k8s.io/component-base/featuregate"
 	"k8s.io/utils/ptr"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/config"
@@ -43,6 +44,8 @@ type Config struct {
 	Layout maps.Config
 	// MetricsAddress and HealthAddress are host:port; "0" is for none.
 	MetricsAddress, HealthAddress string
+	// Gates are the features that are on; package features has their names.
+	Gates featuregate.FeatureGate
 }
 
 // Run follows the API server and programs the kernel until the context ends.

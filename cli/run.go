@@ -9,10 +9,12 @@ import (
 	"go.uber.org/zap/zapcore"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
+	cliflag "k8s.io/component-base/cli/flag"
 	"k8s.io/klog/v2"
 	ctrl "sigs.k8s.io/controller-runtime"
 
 	"github.com/kube-verdict/kube-verdict/agent"
+	"github.com/kube-verdict/kube-verdict/agent/features"
 )
 
 // Default addresses. kube-proxy, which may run beside, has 10249 and 10256.
@@ -24,6 +26,7 @@ const (
 func newRun(o *options) *cobra.Command {
 	var kubeconfig string
 	var verbosity int
+	gates := map[string]bool{}
 	c := agent.Config{}
 	cmd := &cobra.Command{
 		Use:   "run",
@@ -40,7 +43,12 @@ servicecidrs.networking.k8s.io, and create and patch events.events.k8s.io. Every
   kube-verdict run --node-name worker-1 -v 1      # in a pod: uses its service account`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			var err error
+			gate := features.New()
+			err := gate.SetFromMap(gates)
+			if err != nil {
+				return fmt.Errorf("--feature-gates: %w (kube-verdict run --help lists them)", err)
+			}
+			c.Gates = gate
 			if c.NodeName, err = o.node(); err != nil {
 				return err
 			}
@@ -69,6 +77,7 @@ servicecidrs.networking.k8s.io, and create and patch events.events.k8s.io. Every
 	flags.StringVar(&kubeconfig, "kubeconfig", "", "file that says how to reach the API server (default: $KUBECONFIG, else the pod's service account)")
 	flags.StringVar(&c.MetricsAddress, "metrics-bind-address", defaultMetricsAddress, "address for /metrics; 0 for none")
 	flags.StringVar(&c.HealthAddress, "health-probe-bind-address", defaultHealthAddress, "address for /livez and /readyz, and /healthz as kube-proxy answers it to load balancers; 0 for none")
+	flags.Var(cliflag.NewMapStringBool(&gates), "feature-gates", features.Usage())
 	flags.IntVarP(&verbosity, "verbosity", "v", 0, "log more: 1 for every batch of changes, 4 for the client's requests")
 	return cmd
 }
