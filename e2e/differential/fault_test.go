@@ -1,7 +1,6 @@
 package differential
 
 import (
-	"context"
 	"strings"
 	"testing"
 )
@@ -16,14 +15,14 @@ func TestFaultsAreNoticed(t *testing.T) {
 		{Number: 4, Type: "NodePort", ETPLocal: true, Ports: []Port{{"TCP", 80, 8080}}, Endpoints: []Endpoint{{Place: "c"}}},
 		{Number: 5, Affinity: 100, Ports: []Port{{"TCP", 80, 8080}}, Endpoints: []Endpoint{{Place: "a"}, {Place: "c"}}},
 	}
-	right := func() {
-		t.Helper()
-		differences, err := suite.Step(context.Background(), services)
-		if err != nil || len(differences) > 0 {
-			t.Fatalf("without a fault: %v, %v", differences, err)
-		}
+	differences, err := suite.Step(t.Context(), services)
+	if err != nil || len(differences) > 0 {
+		t.Fatalf("without a fault: %v, %v", differences, err)
 	}
-	right()
+	// Its rules stay, and nobody repairs them.
+	if err := suite.ours.proxy.Stop(); err != nil {
+		t.Fatal(err)
+	}
 	for _, fault := range []struct{ name, script string }{
 		{"a slot is never drawn", "delete element ip kube-verdict services { 10.96.50.1 . tcp . 80 }; add element ip kube-verdict services { 10.96.50.1 . tcp . 80 : goto cluster-2 }"},
 		{"no masquerade for clients from outside", "flush chain ip kube-verdict external-3; add rule ip kube-verdict external-3 goto cluster-3"},
@@ -46,7 +45,7 @@ func TestFaultsAreNoticed(t *testing.T) {
 			if _, err := suite.ours.node.RunInput(strings.NewReader(strings.ReplaceAll(fault.script, "; ", "\n")), "nft", "-f", "-"); err != nil {
 				t.Fatal(err)
 			}
-			differences, err := suite.differences(probes(services), quick)
+			differences, err := suite.differences(probes(services))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -59,7 +58,7 @@ func TestFaultsAreNoticed(t *testing.T) {
 			if _, err := suite.ours.node.RunInput(strings.NewReader(mend), "nft", "-f", "-"); err != nil {
 				t.Fatal(err)
 			}
-			if differences, err := suite.differences(probes(services), quick); err != nil || len(differences) > 0 {
+			if differences, err := suite.differences(probes(services)); err != nil || len(differences) > 0 {
 				t.Fatalf("the fault is gone, but not its differences: %v, %v", differences, err)
 			}
 		})

@@ -126,9 +126,8 @@ func (s *Suite) bystanding() (stop func() error) {
 	}
 }
 
-// Step makes the cluster what a step says and gives the differences. What differs
-// at first sight is looked at again, thoroughly. Meanwhile no request to a Service
-// that does not change may fail.
+// Step makes the cluster what a step says and gives the differences. Meanwhile no
+// request to a Service that does not change may fail.
 func (s *Suite) Step(ctx context.Context, services []Service) ([]Difference, error) {
 	stop := s.bystanding()
 	err := apply(ctx, s.api.Client, append([]Service{bystander}, services...))
@@ -142,18 +141,25 @@ func (s *Suite) Step(ctx context.Context, services []Service) ([]Difference, err
 		return nil, err
 	}
 	s.steps++
-	differences, err := s.differences(probes(services), quick)
-	if err != nil || len(differences) == 0 {
+	return s.differences(probes(services))
+}
+
+// differences are those between the two sides. What differs at first sight is looked
+// at again, thoroughly: only what is left then is more than chance.
+func (s *Suite) differences(questions []Probe) ([]Difference, error) {
+	first, err := s.look(questions, quick)
+	if err != nil || len(first) == 0 {
 		return nil, err
 	}
 	var again []Probe
-	for _, d := range differences {
+	for _, d := range first {
 		again = append(again, d.Probe)
 	}
-	return s.differences(again, thorough)
+	return s.look(again, thorough)
 }
 
-func (s *Suite) differences(questions []Probe, e effort) ([]Difference, error) {
+// look asks both sides once.
+func (s *Suite) look(questions []Probe, e effort) ([]Difference, error) {
 	// A question from a port that has been used shortly before would be part of
 	// that flow, and go where it went.
 	for _, side := range []*side{s.theirs, s.ours} {
