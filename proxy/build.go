@@ -31,9 +31,14 @@ func Handles(svc *corev1.Service) bool {
 // Build makes the model of one Service that Handles says is ours, from all of
 // its EndpointSlices. The result does not depend on the slices' order.
 func Build(svc *corev1.Service, endpointSlices []*discoveryv1.EndpointSlice, node Node) (Service, []Problem) {
+	return build(svc, endpointSlices, node, nil)
+}
+
+// build is Build, and explains itself if it is to.
+func build(svc *corev1.Service, endpointSlices []*discoveryv1.EndpointSlice, node Node, explainer *explainer) (Service, []Problem) {
 	var list []Problem
 	b := builder{
-		svc: svc, node: node, list: &list, reachable: map[claim]bool{},
+		svc: svc, node: node, list: &list, reachable: map[claim]bool{}, explainer: explainer,
 		problems: problems{kind: "Service", name: Name{svc.Namespace, svc.Name}, list: &list},
 	}
 	out := Service{Name: b.name, Created: svc.CreationTimestamp.Time}
@@ -50,8 +55,10 @@ func Build(svc *corev1.Service, endpointSlices []*discoveryv1.EndpointSlice, nod
 		port.Affinity = affinity
 		nodePort := b.nodePort(i, seenNodePorts)
 		for _, is4 := range families(ways[0]) {
-			candidates := backends[backendKey{port.Name, port.Protocol, is4}]
+			key := backendKey{port.Name, port.Protocol, is4}
+			candidates := backends[key]
 			found := choose(candidates, local)
+			b.explainPort(port, nodePort, key, candidates, found.choice)
 			port.Lingering = nil
 			if port.Protocol == UDP {
 				port.Lingering = found.lingering(candidates)
@@ -82,9 +89,10 @@ func families(internal way) []bool {
 // builder is one run of Build.
 type builder struct {
 	problems
-	svc  *corev1.Service
-	node Node
-	list *[]Problem
+	*explainer // nil if there is nothing to explain
+	svc        *corev1.Service
+	node       Node
+	list       *[]Problem
 	// reachable are the frontends so far.
 	reachable map[claim]bool
 	// lost says that a frontend or a port could not be understood.

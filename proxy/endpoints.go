@@ -23,6 +23,7 @@ type candidate struct {
 	Endpoint
 	ready, serving, terminating bool
 	node, zone                  hint
+	origin                      int32 // in the builder's origins, when it explains
 }
 
 // hint says whom an endpoint is meant for, seen from this node (KEP-2433,
@@ -47,15 +48,17 @@ func (b *builder) backends(endpointSlices []*discoveryv1.EndpointSlice) map[back
 			b.slice(all, slice, true)
 		case discoveryv1.AddressTypeIPv6:
 			b.slice(all, slice, false)
-		case discoveryv1.AddressTypeFQDN: // names are no addresses
+		case discoveryv1.AddressTypeFQDN:
+			b.explainSlice(slice, NoAddress)
 		default:
+			b.explainSlice(slice, NoAddress)
 			told := problems{kind: "EndpointSlice", name: Name{slice.Namespace, slice.Name}, list: b.list}
 			told.add(false, ReasonUnknownType, "addressType", "%q is not IPv4, IPv6 or FQDN; the slice is left out", slice.AddressType)
 		}
 	}
 	for key, candidates := range all {
 		slices.SortFunc(candidates, func(a, b candidate) int { return compareText(a.AddrPort, b.AddrPort) })
-		all[key] = merge(candidates)
+		all[key] = merge(candidates, func(c candidate) { b.explainTwice(key, c) })
 	}
 	return all
 }
@@ -97,11 +100,14 @@ func (b *builder) slice(all map[backendKey][]candidate, slice *discoveryv1.Endpo
 	}
 	for i := range slice.Endpoints {
 		e := &slice.Endpoints[i]
-		addr, ok := b.endpointAddr(&told, i, e, is4)
-		if !ok {
+		origin := b.origin(slice, i)
+		addr, wrong := b.endpointAddr(&told, i, e, is4)
+		if wrong != "" {
+			b.explainLeftOut(origin, Invalid, wrong)
 			continue
 		}
 		c := candidate{
+			origin:      origin,
 			ready:       e.Conditions.Ready == nil || *e.Conditions.Ready,
 			serving:     e.Conditions.Serving == nil || *e.Conditions.Serving,
 			terminating: e.Conditions.Terminating != nil && *e.Conditions.Terminating,
@@ -115,31 +121,34 @@ func (b *builder) slice(all map[backendKey][]candidate, slice *discoveryv1.Endpo
 	}
 }
 
-// endpointAddr reads the i-th endpoint's address: the first, as kube-proxy
-// does; the API defines no meaning for others.
-func (b *builder) endpointAddr(told *problems, i int, e *discoveryv1.Endpoint, is4 bool) (netip.Addr, bool) {
+// endpointAddr reads the i-th endpoint's address, or says what is wrong with it:
+// the first, as kube-proxy does; the API defines no meaning for others.
+func (b *builder) endpointAddr(told *problems, i int, e *discoveryv1.Endpoint, is4 bool) (addr netip.Addr, wrong string) {
 	if len(e.Addresses) == 0 {
-		told.add(false, ReasonInvalidAddress, fmt.Sprintf("endpoints[%d].addresses", i), "there is none; the endpoint is left out")
-		return netip.Addr{}, false
+		wrong = "there is none; the endpoint is left out"
+		told.add(false, ReasonInvalidAddress, fmt.Sprintf("endpoints[%d].addresses", i), "%s", wrong)
+		return addr, wrong
 	}
 	text := e.Addresses[0]
 	addr, canonical, ok := parseAddr(text)
 	if ok && canonical && addr.Is4() == is4 && unusable(addr) == "" {
-		return addr, true
+		return addr, ""
 	}
-	field := fmt.Sprintf("endpoints[%d].addresses[0]", i)
+	field, reason := fmt.Sprintf("endpoints[%d].addresses[0]", i), ReasonInvalidAddress
 	switch {
 	case !ok:
-		told.add(false, ReasonInvalidAddress, field, "%q is not an IP address; the endpoint is left out; %s", text, fixAddress)
+		wrong = fmt.Sprintf("%q is not an IP address; the endpoint is left out; %s", text, fixAddress)
 	case addr.Is4() != is4:
-		told.add(false, ReasonFamilyMismatch, field, "%s is %s in a slice of %s addresses; the endpoint is left out", text, familyName(addr.Is4()), familyName(is4))
+		reason = ReasonFamilyMismatch
+		wrong = fmt.Sprintf("%s is %s in a slice of %s addresses; the endpoint is left out", text, familyName(addr.Is4()), familyName(is4))
 	case unusable(addr) != "":
-		told.add(false, ReasonInvalidAddress, field, "%s is %s, which can't be an endpoint's; the endpoint is left out", text, unusable(addr))
+		wrong = fmt.Sprintf("%s is %s, which can't be an endpoint's; the endpoint is left out", text, unusable(addr))
 	default:
-		told.add(true, ReasonInvalidAddress, field, "%q is taken as %s; write it so", text, addr)
-		return addr, true
+		told.add(true, reason, field, "%q is taken as %s; write it so", text, addr)
+		return addr, ""
 	}
-	return netip.Addr{}, false
+	told.add(false, reason, field, "%s", wrong)
+	return netip.Addr{}, wrong
 }
 
 // local says that an endpoint runs on this node. A slice that names no node,
@@ -174,8 +183,8 @@ func (b *builder) hints(e *discoveryv1.Endpoint) (node, zone hint) {
 // merge makes one of endpoints that are there twice, which slices that are
 // being rewritten may have: it is local if one is, in the state that counts most,
 // and for us if one that is in that state is. They come sorted by address; which
-// of several comes first must not matter.
-func merge(sorted []candidate) []candidate {
+// of several comes first must not matter. It calls twice with those that go.
+func merge(sorted []candidate, twice func(candidate)) []candidate {
 	out := sorted[:0]
 	for _, c := range sorted {
 		if n := len(out); n > 0 && out[n-1].AddrPort == c.AddrPort {
@@ -183,9 +192,13 @@ func merge(sorted []candidate) []candidate {
 			local := last.Local || c.Local
 			switch best := last.precedence(); {
 			case c.precedence() > best:
+				twice(*last)
 				*last = c
 			case c.precedence() == best:
 				last.node, last.zone = max(last.node, c.node), max(last.zone, c.zone)
+				twice(c)
+			default:
+				twice(c)
 			}
 			last.Local = local
 			continue
@@ -217,6 +230,7 @@ func (c candidate) rank() int {
 
 // chosen are the endpoints that get traffic.
 type chosen struct {
+	choice
 	cluster []Endpoint // with the traffic policy Cluster
 	local   []Endpoint // with the traffic policy Local
 	any     bool       // there is one on some node
@@ -239,21 +253,13 @@ func (c *chosen) lingering(candidates []candidate) []netip.AddrPort {
 	return others
 }
 
-// choose picks the endpoints that get traffic: those that are ready, or if
-// none is, those that are terminating but still serve (KEP-1669). The policy
-// Local does so among those of this node; for the policy Cluster, hints narrow
-// the choice down.
+// choose picks the endpoints that get traffic: those that have a reason to.
 func choose(candidates []candidate, local bool) chosen {
-	prefer := preferred(candidates)
-	out := chosen{cluster: pick(candidates, func(c *candidate) bool { return c.rank() == 2 && prefer(c) })}
-	if out.cluster == nil {
-		out.cluster = pick(candidates, func(c *candidate) bool { return c.rank() == 1 })
-	}
+	out := chosen{choice: choiceOf(candidates)}
+	out.cluster = pick(candidates, func(c *candidate) bool { return out.underCluster(c).In() })
 	out.any = out.cluster != nil
-	for _, rank := range []int{2, 1} {
-		if local && out.local == nil {
-			out.local = pick(candidates, func(c *candidate) bool { return c.rank() == rank && c.Local })
-		}
+	if local {
+		out.local = pick(candidates, func(c *candidate) bool { return out.underLocal(c).In() })
 	}
 	return out
 }
@@ -276,32 +282,6 @@ func pick(candidates []candidate, wanted func(*candidate) bool) []Endpoint {
 		}
 	}
 	return picked
-}
-
-// preferred is what hints say about ready endpoints. They count only if every
-// one has a hint and one is meant for us: for this node, or else for its zone.
-func preferred(candidates []candidate) func(*candidate) bool {
-	heeded := func(of func(*candidate) hint) bool {
-		ours := false
-		for i := range candidates {
-			if c := &candidates[i]; c.ready {
-				if of(c) == noHint {
-					return false
-				}
-				ours = ours || of(c) == forUs
-			}
-		}
-		return ours
-	}
-	node := func(c *candidate) hint { return c.node }
-	zone := func(c *candidate) hint { return c.zone }
-	switch {
-	case heeded(node):
-		return func(c *candidate) bool { return c.node == forUs }
-	case heeded(zone):
-		return func(c *candidate) bool { return c.zone == forUs }
-	}
-	return func(*candidate) bool { return true }
 }
 
 // compareText orders endpoints by their "ip:port" text.
