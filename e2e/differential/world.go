@@ -52,14 +52,18 @@ type side struct {
 	proxy *testbed.Process
 }
 
+// newSide makes a node, its neighbours, and its way to the API server if there is
+// one.
 func newSide(name string, api *testbed.ControlPlane) (*side, error) {
 	node, err := testbed.NewNode(nodeAddrs...)
 	if err != nil {
 		return nil, err
 	}
 	s := &side{name: name, node: node, hosts: map[string]*testbed.Namespace{"node": node.Namespace, "n": node.Namespace}, sctp: map[string]*testbed.SCTPCatcher{}}
-	if s.way, err = testbed.NewWay(api, node); err != nil {
-		return s, err
+	if api != nil {
+		if s.way, err = testbed.NewWay(api, node); err != nil {
+			return s, err
+		}
 	}
 	for place, addrs := range places {
 		add := node.AddPod

@@ -1,0 +1,251 @@
+package differential
+
+import (
+	"fmt"
+	"maps"
+	"net/netip"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+
+	"golang.org/x/sys/unix"
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+
+	"github.com/kube-verdict/kube-verdict/dataplane"
+	"github.com/kube-verdict/kube-verdict/internal/testbed"
+	"github.com/kube-verdict/kube-verdict/nft"
+	"github.com/kube-verdict/kube-verdict/nft/eval"
+	"github.com/kube-verdict/kube-verdict/nft/kernel"
+	layout "github.com/kube-verdict/kube-verdict/nft/maps"
+	"github.com/kube-verdict/kube-verdict/proxy"
+)
+
+// paperNode is a node on which packets are followed on paper and in the kernel.
+type paperNode struct {
+	*side
+	t      *testing.T
+	conn   *kernel.Conn
+	layout *layout.Layout
+}
+
+func newPaperNode(t *testing.T) *paperNode {
+	t.Helper()
+	testbed.Need(t)
+	s, err := newSide("kube-verdict", nil)
+	if s != nil {
+		t.Cleanup(s.close)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn, err := kernel.Open(s.node.Fd())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close() })
+	config := layout.Config{MasqueradeBit: layout.DefaultMasqueradeBit}
+	for text := range strings.SplitSeq(podCIDRs, ",") {
+		config.PodCIDRs = append(config.PodCIDRs, netip.MustParsePrefix(text))
+	}
+	return &paperNode{side: s, t: t, conn: conn, layout: layout.NewLayout(config)}
+}
+
+// program makes the node serve just these.
+func (n *paperNode) program(services []Service) {
+	n.t.Helper()
+	node := proxy.Node{Name: NodeName, Zone: "zone-a", Addresses: nodeAddrs[:2], NodePorts: nodeAddrs[:2]}
+	cluster := proxy.NewCluster()
+	for _, s := range services {
+		svc, balancer := &corev1.Service{}, &corev1.Service{}
+		decode(n.t, s.object(), svc)
+		decode(n.t, s.status(), balancer)
+		svc.Status = balancer.Status
+		if !proxy.Handles(svc) {
+			continue
+		}
+		var list []*discoveryv1.EndpointSlice
+		for _, o := range s.slices() {
+			slice := &discoveryv1.EndpointSlice{}
+			decode(n.t, o, slice)
+			list = append(list, slice)
+		}
+		model, _ := proxy.Build(svc, list, node)
+		cluster.Set(model)
+	}
+	var changes []dataplane.Change
+	for svc := range cluster.All() {
+		changes = append(changes, dataplane.Change{Name: svc.Name, Service: svc})
+	}
+	w := dataplane.NewWriter(n.conn, n.layout)
+	w.SetNetworks(layout.Networks{Pods: n.layout.Known().Pods, Services: []netip.Prefix{netip.MustParsePrefix("10.96.0.0/16"), netip.MustParsePrefix("fd00:10:96::/112")}})
+	if err := w.Adopt(); err != nil {
+		n.t.Fatal(err)
+	}
+	if failures, err := w.Program(changes); err != nil || len(failures) > 0 {
+		n.t.Fatalf("%v, failures %v", err, failures)
+	}
+	if err := w.Sweep(); err != nil {
+		n.t.Fatal(err)
+	}
+	// No flow and no client's endpoint of before.
+	if _, err := n.node.Run("conntrack", "-F"); err != nil {
+		n.t.Fatal(err)
+	}
+	for _, table := range n.layout.Tables() {
+		if _, err := n.node.Run("nft", "flush", "map", table.Family.String(), table.Name, n.layout.Memory(table).Remembered.Name); err != nil {
+			n.t.Fatal(err)
+		}
+	}
+}
+
+func decode(t *testing.T, from object, to any) {
+	t.Helper()
+	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(from, to); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// ruleset is what the kernel holds, with what clients are remembered for.
+func (n *paperNode) ruleset() *eval.Ruleset {
+	n.t.Helper()
+	var all []nft.Contents
+	for _, table := range n.layout.Tables() {
+		held, err := n.conn.Read(table.ID())
+		if err != nil || held == nil {
+			n.t.Fatalf("table %s: %v", table.ID(), err)
+		}
+		c := eval.Held(table, held, func(name string) *nft.Chain { return n.layout.Chain(table, name) })
+		remembered := n.layout.Memory(table).Remembered
+		if c.Elements[remembered], err = n.conn.Elements(table.ID(), remembered.Name); err != nil {
+			n.t.Fatal(err)
+		}
+		all = append(all, c)
+	}
+	return eval.NewRuleset(all...)
+}
+
+// paper is what becomes of a question on paper: what can be answered, in order.
+func paper(t *testing.T, r *eval.Ruleset, p Probe) []string {
+	t.Helper()
+	family := map[bool]int{true: 0, false: 1}
+	world := eval.World{
+		Local:    func(a netip.Addr) bool { return slices.Contains(nodeAddrs, a) },
+		SourceTo: func(a netip.Addr) netip.Addr { return nodeAddrs[family[a.Is4()]] },
+	}
+	from, in := places[map[string]string{"node": "n"}[p.From]], ""
+	if p.From != "node" {
+		from, in = places[p.From], "eth0"
+	}
+	packet := eval.Packet{
+		Source: netip.AddrPortFrom(from[family[p.To.Addr().Is4()]], 40000), Dest: p.To, In: in,
+		Protocol: map[string]uint8{"tcp": 6, "udp": 17}[p.Protocol],
+	}
+	outcomes, err := r.Follow(packet, world)
+	if err != nil {
+		t.Fatalf("%s: %v", p, err)
+	}
+	seen := map[string]bool{}
+	for _, o := range outcomes {
+		seen[ending(p, o)] = true
+	}
+	return slices.Sorted(maps.Keys(seen))
+}
+
+const notPermitted = "not permitted"
+
+// ending is an outcome as clients and servers see it.
+func ending(p Probe, o eval.Outcome) string {
+	ends := o.Fate == eval.Rejected || o.Fate == eval.Dropped
+	switch {
+	case ends && p.Protocol == "udp" && o.Steps[len(o.Steps)-1].Hook == nft.Output:
+		return notPermitted // whoever sends is told so, whether it is rejected or dropped
+	case o.Fate == eval.Rejected:
+		return "refused"
+	case o.Fate == eval.Dropped:
+		return "silent"
+	case !o.Translated && o.Fate == eval.Forwarded:
+		return "unreachable" // the outside has no such host
+	case !o.Translated && (o.Dest.Port() != takenNodePort || p.Protocol != "tcp"):
+		return "refused" // nothing listens there
+	}
+	return who(o.Dest) + "@" + source(p.From, o.Source.Addr())
+}
+
+// evaluated compares what packets meet with what they meet on paper, before and
+// after clients are remembered.
+func (n *paperNode) evaluated(services []Service) {
+	n.t.Helper()
+	n.program(services)
+	questions := probes(services)
+	before := n.ruleset()
+	var mu sync.Mutex
+	got := map[Probe]map[string]bool{}
+	byVantage := map[string][]Probe{}
+	for _, q := range questions {
+		byVantage[q.From] = append(byVantage[q.From], q)
+	}
+	for from, list := range byVantage {
+		err := n.hosts[from].Clients(1, func(c *testbed.Client) error {
+			for _, q := range list {
+				seen := map[string]bool{}
+				for range quick.tries {
+					answer := answered(c, q, quick.patience)
+					if strings.HasSuffix(answer, unix.EPERM.Error()) {
+						answer = notPermitted
+					}
+					seen[answer] = true
+					if !strings.Contains(answer, "@") {
+						break
+					}
+				}
+				mu.Lock()
+				got[q] = seen
+				mu.Unlock()
+			}
+			return nil
+		})
+		if err != nil {
+			n.t.Fatal(err)
+		}
+	}
+	after := n.ruleset()
+	for _, q := range questions {
+		real := slices.Sorted(maps.Keys(got[q]))
+		wanted := paper(n.t, before, q)
+		if q.Sticky && strings.Contains(wanted[0], "@") {
+			if len(real) != 1 || !slices.Contains(wanted, real[0]) {
+				n.t.Errorf("%s: %v on paper, of which one; in the kernel %v", q, wanted, real)
+			}
+			wanted = paper(n.t, after, q)
+		}
+		if !slices.Equal(real, wanted) {
+			n.t.Errorf("%s: %v on paper, %v in the kernel", q, wanted, real)
+		}
+	}
+}
+
+// What the evaluation of our rules says becomes of a packet is what becomes of it.
+// KUBE_VERDICT_EVALUATE says with how many random clusters it is tried.
+func TestPacketsMeetWhatIsOnPaper(t *testing.T) {
+	clusters := 4
+	if text := os.Getenv("KUBE_VERDICT_EVALUATE"); text != "" {
+		var err error
+		if clusters, err = strconv.Atoi(text); err != nil {
+			t.Fatal(err)
+		}
+	}
+	n := newPaperNode(t)
+	for seed := range uint64(clusters) {
+		for i, services := range Random(1000+seed, 1).Steps {
+			t.Run(fmt.Sprintf("seed %d step %d", 1000+seed, i+1), func(t *testing.T) {
+				n.t = t
+				n.evaluated(services)
+			})
+		}
+	}
+}

@@ -1,0 +1,205 @@
+package eval_test
+
+import (
+	"fmt"
+	"math"
+	"net/netip"
+	"os"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/kube-verdict/kube-verdict/dataplane"
+	"github.com/kube-verdict/kube-verdict/manifests"
+	"github.com/kube-verdict/kube-verdict/nft"
+	"github.com/kube-verdict/kube-verdict/nft/eval"
+	"github.com/kube-verdict/kube-verdict/nft/maps"
+	"github.com/kube-verdict/kube-verdict/proxy"
+)
+
+var here = proxy.Node{
+	Name: "node-a", Zone: "a",
+	Addresses: []netip.Addr{netip.MustParseAddr("10.240.0.11"), netip.MustParseAddr("fd00:10:240::11")},
+	NodePorts: []netip.Addr{netip.MustParseAddr("10.240.0.11"), netip.MustParseAddr("fd00:10:240::11")},
+}
+
+var world = eval.World{
+	Local:    func(a netip.Addr) bool { return slices.Contains(here.Addresses, a) },
+	SourceTo: func(a netip.Addr) netip.Addr { return here.Addresses[map[bool]int{true: 0, false: 1}[a.Is4()]] },
+}
+
+// contents are the tables for the manifests in a file.
+func contents(t *testing.T, config maps.Config, file string) []nft.Contents {
+	t.Helper()
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	objects := manifests.Read([]string{"-"}, strings.NewReader(string(text)))
+	if len(objects.Errors) > 0 {
+		t.Fatal(objects.Errors)
+	}
+	var services []proxy.Service
+	cluster := proxy.NewCluster()
+	for _, svc := range objects.Services {
+		key := struct{ Namespace, Name string }{svc.Namespace, svc.Name}
+		model, _ := proxy.Build(svc, objects.Slices[key], here)
+		cluster.Set(model)
+	}
+	for svc := range cluster.All() {
+		services = append(services, svc)
+	}
+	cidrs, _ := proxy.ServiceCIDRs(objects.ServiceCIDRs)
+	all, err := dataplane.Contents(maps.NewLayout(config), maps.Networks{Pods: config.PodCIDRs, Services: cidrs}, services)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return all
+}
+
+var byAddress = maps.Config{
+	PodCIDRs:      []netip.Prefix{netip.MustParsePrefix("10.254.0.0/16"), netip.MustParsePrefix("fd00:10:254::/48")},
+	MasqueradeBit: maps.DefaultMasqueradeBit,
+}
+
+func packet(protocol uint8, from, to, in string) eval.Packet {
+	return eval.Packet{Source: netip.MustParseAddrPort(from), Dest: netip.MustParseAddrPort(to), Protocol: protocol, In: in}
+}
+
+// way is an outcome in a line: its share, the rules that matched, and its end.
+func way(o eval.Outcome) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%.4f", o.Share)
+	for _, s := range o.Steps {
+		if s.Matched {
+			fmt.Fprintf(&b, " %s:%d", s.Chain.Name, s.Rule+1)
+		}
+	}
+	fmt.Fprintf(&b, " %s %s -> %s", o.Fate, o.Source, o.Dest)
+	return b.String()
+}
+
+// The document's Service: six endpoints, a sixth of the connections each.
+func TestAClusterIP(t *testing.T) {
+	r := eval.NewRuleset(contents(t, byAddress, "../../examples/dns-default.yaml")...)
+	outcomes, err := r.Follow(packet(17, "10.254.4.9:4000", "172.30.0.10:53", "veth1"), world)
+	if err != nil || len(outcomes) != 6 {
+		t.Fatalf("%d outcomes, %v", len(outcomes), err)
+	}
+	endpoints := []string{"10.254.0.92:5353", "10.254.1.115:5353", "10.254.2.131:5353", "10.254.3.114:5353", "10.254.4.74:5353", "10.254.6.95:5353"}
+	for i, o := range outcomes {
+		want := "0.1667 guard-prerouting:1 nat-prerouting:1 services:2 cluster-6:1 filter-forward:1 filter-forward:2 nat-postrouting:1 nat-postrouting:2 forwarded 10.254.4.9:4000 -> " + endpoints[i]
+		if got := way(o); got != want {
+			t.Errorf("slot %d: got\n%s\nwant\n%s", i, got, want)
+		}
+	}
+	// Who does not come from a pod is masqueraded.
+	outcomes, err = r.Follow(packet(17, "192.0.2.1:4000", "172.30.0.10:53", "eth0"), world)
+	if err != nil || len(outcomes) != 6 || !outcomes[0].Masqueraded || outcomes[0].Source.Addr() != here.Addresses[0] || outcomes[0].Mark != 0 {
+		t.Errorf("from outside: %v, %v", outcomes, err)
+	}
+	if !slices.ContainsFunc(outcomes[0].Steps, func(s eval.Step) bool {
+		return s.Matched && s.Text() == `ip daddr @cluster-ips ip saddr != @pod-cidrs meta mark set meta mark | 0x00001000 comment "masquerade traffic to ClusterIPs that does not come from pods"`
+	}) {
+		t.Error("from outside: no rule marked it")
+	}
+}
+
+// Each statement that a layout can have is followed, and shares always are one.
+func TestEveryStatementIsFollowed(t *testing.T) {
+	met, there := map[string]bool{}, map[string]bool{}
+	for _, config := range []maps.Config{
+		byAddress, {MasqueradeAll: true, MasqueradeBit: 3}, {PodInterface: "cali*", MasqueradeBit: 3}, {PodInterface: "cni0", MasqueradeBit: 3},
+	} {
+		all := contents(t, config, "../../examples/everything.yaml")
+		if config.PodInterface == "cni0" {
+			empty(all, "endpoints") // the slots that verdicts lead to have gone
+		}
+		r := eval.NewRuleset(all...)
+		for _, c := range all {
+			for _, chain := range c.Chains {
+				for _, rule := range chain.Rules {
+					for _, s := range rule.Statements {
+						there[reflect.TypeOf(s).Name()] = true
+					}
+				}
+			}
+			pod, outside, node := "10.254.0.9", "192.0.2.1", here.Addresses[0].String()
+			if c.Family == nft.IPv6 {
+				pod, outside, node = "[fd00:10:254::9]", "[2001:db8::1]", "["+here.Addresses[1].String()+"]"
+			}
+			for frontend, protocol := range frontends(c) {
+				for _, from := range []struct{ addr, in string }{{pod, "cali1"}, {pod, "cni0"}, {outside, "eth0"}, {node, ""}} {
+					outcomes, err := r.Follow(packet(protocol, from.addr+":4000", frontend, from.in), world)
+					if err != nil {
+						t.Fatalf("from %s to %s: %v", from.addr, frontend, err)
+					}
+					sum := 0.0
+					for _, o := range outcomes {
+						sum += o.Share
+						for _, step := range o.Steps {
+							for _, s := range step.Chain.Rules[step.Rule].Statements {
+								met[reflect.TypeOf(s).Name()] = true
+							}
+						}
+					}
+					if math.Abs(sum-1) > 1e-9 {
+						t.Errorf("from %s to %s: the shares are %v together", from.addr, frontend, sum)
+					}
+				}
+			}
+		}
+	}
+	for name := range there {
+		if !met[name] {
+			t.Errorf("no packet met a %s", name)
+		}
+	}
+}
+
+// empty takes the elements of a set away.
+func empty(all []nft.Contents, name string) {
+	for _, c := range all {
+		for set := range c.Elements {
+			if set.Name == name {
+				c.Elements[set] = nil
+			}
+		}
+	}
+}
+
+// frontends are the addresses in a table's maps, and one that is nobody's.
+func frontends(c nft.Contents) map[string]uint8 {
+	all := map[string]uint8{}
+	n := c.Family.AddrLen()
+	for set, elements := range c.Elements {
+		if !slices.Contains([]string{"services", "no-endpoints", "no-endpoints-nodeport"}, set.Name) {
+			continue
+		}
+		for _, e := range elements {
+			addr, _ := netip.AddrFromSlice([]byte(e.Key[:n]))
+			port := uint16(e.Key[n+4])<<8 | uint16(e.Key[n+5])
+			all[netip.AddrPortFrom(addr, port).String()] = e.Key[n]
+			all[netip.AddrPortFrom(addr, 9).String()] = e.Key[n] // a port that it does not have
+		}
+	}
+	return all
+}
+
+func TestWhatCantBeFollowed(t *testing.T) {
+	all := contents(t, byAddress, "../../examples/dns-default.yaml")
+	r := eval.NewRuleset(all...)
+	if _, err := r.Follow(packet(6, "10.254.0.1:1", "[fd00::1]:2", "eth0"), world); err == nil {
+		t.Error("two families: no error")
+	}
+	held := &nft.Held{ID: all[0].ID(), Sets: map[string]*nft.HeldSet{}, Chains: map[string]*nft.HeldChain{}}
+	for _, c := range all[0].Chains {
+		held.Chains[c.Name] = &nft.HeldChain{Base: c.Base}
+	}
+	foreign := eval.NewRuleset(eval.Held(all[0].Table, held, func(string) *nft.Chain { return nil }))
+	_, err := foreign.Follow(packet(17, "10.254.4.9:4000", "172.30.0.10:53", "veth1"), world)
+	if err == nil || !strings.Contains(err.Error(), "chain guard-prerouting rule 1: the kernel has other rules here than ours") {
+		t.Errorf("of rules that are not ours: %v", err)
+	}
+}
