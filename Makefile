@@ -1,6 +1,7 @@
 # The front door. Each target says what it is for after two number signs.
 MODULE  := github.com/kube-verdict/kube-verdict
 MAIN    ?= .
+OUT     ?= bin/kube-verdict
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 LDFLAGS := -s -w -X $(MODULE)/cli.version=$(VERSION)
 IMAGE   ?= kube-verdict:$(VERSION)
@@ -18,7 +19,7 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: ## build bin/kube-verdict, a static program
-	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/kube-verdict $(MAIN)
+	CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)' -o $(OUT) $(MAIN)
 
 test: ## check and test everything, on a real kernel and API server (root; the first time adds about 8 min)
 	@hack/deps.sh test
@@ -48,8 +49,8 @@ differential: ## compare with kube-proxy on random clusters: RUNS=n of them, fro
 	@hack/tools.sh
 	DIFFERENTIAL_RUNS=$(RUNS) DIFFERENTIAL_SEED=$(SEED) go test -count=1 -timeout 24h -v ./e2e/differential
 
-image: ## build a container image with docker
-	docker build --build-arg VERSION=$(VERSION) -t $(IMAGE) .
+image: ## build the container image for all platforms into bin/image; needs no registry and no docker
+	go run ./hack/image -tag $(IMAGE)
 
 clean: ## remove what make build made; the tools stay
 	rm -rf bin coverage
