@@ -165,6 +165,8 @@ func (p *parser) command(text string) bool {
 		return false
 	}
 	switch fields := strings.Fields(text); {
+	case len(fields) < 2 || !isName(fields[1]):
+		return false
 	case fields[0] == "-N" && len(fields) == 2:
 		p.passed()
 		p.declare(fields[1], "-", Counters{})
