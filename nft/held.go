@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"slices"
+	"time"
 
 	"github.com/google/nftables/expr"
 	"golang.org/x/sys/unix"
@@ -22,6 +23,10 @@ type HeldSet struct {
 	DataType, DataLen uint32
 	Flags             uint32
 	UserData          []byte
+	// Timeout is how long elements stay that rules add, if the set says so.
+	Timeout time.Duration
+	// Handle is a number that no other set of the table has or had.
+	Handle uint64
 	// Count is the number of elements that the kernel says there are, or 0
 	// where it doesn't say.
 	Count    uint32
@@ -157,14 +162,13 @@ type attribute struct {
 // attributes reads a list of netlink attributes.
 func attributes(b []byte) []attribute {
 	var list []attribute
-	for len(b) >= unix.SizeofNlAttr {
-		n := int(binary.NativeEndian.Uint16(b))
-		if n < unix.SizeofNlAttr || n > len(b) {
-			return list
+	for len(b) > 0 {
+		typ, value, rest := nextAttribute(b)
+		if value == nil {
+			break
 		}
-		typ := binary.NativeEndian.Uint16(b[2:])
-		list = append(list, attribute{typ & typeMask, typ&unix.NLA_F_NESTED != 0, b[unix.SizeofNlAttr:n]})
-		b = b[min(padded(n), len(b)):]
+		list = append(list, attribute{typ, binary.NativeEndian.Uint16(b[2:])&unix.NLA_F_NESTED != 0, value})
+		b = rest
 	}
 	return list
 }

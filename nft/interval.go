@@ -72,7 +72,7 @@ func Next(key string) string {
 }
 
 // Pair gives ranges their ends: the keys past them, as the kernel has them. A
-// range without one ends with the last key of all. An end without a range, which
+// range without one ends before the next, or with the last key of all. An end without a range, which
 // nft writes before the first one, is passed over.
 func Pair(ranges []Element, ends []string) {
 	slices.SortFunc(ranges, func(a, b Element) int { return strings.Compare(a.Key, b.Key) })
@@ -84,6 +84,8 @@ func Pair(ranges []Element, ends []string) {
 		}
 		if len(ends) > 0 && (i+1 == len(ranges) || ends[0] <= ranges[i+1].Key) {
 			r.KeyEnd = previous(ends[0])
+		} else if i+1 < len(ranges) {
+			r.KeyEnd = previous(ranges[i+1].Key)
 		} else {
 			r.KeyEnd = strings.Repeat("\xff", len(r.Key))
 		}

@@ -23,7 +23,7 @@ type Difference struct {
 type Finding struct {
 	Frontend Key `json:"frontend"`
 	// What is different: "frontend", "fate", "endpoint IP:PORT", "policy", "local
-	// endpoint IP:PORT", "masquerade", "affinity" or "sources".
+	// endpoint IP:PORT", "masquerade", "affinity", "sources" or "rules".
 	What string `json:"what"`
 	// Want and Have are the two sides of it, empty where a side has nothing.
 	Want string `json:"want,omitempty"`
@@ -106,6 +106,10 @@ func compare(key Key, want, have *Port) []Finding {
 		note("frontend", want.summary(), "")
 		return list
 	}
+	if want.Unclear != "" || have.Unclear != "" {
+		note("rules", want.summary(), have.summary())
+		return list
+	}
 	if !sameSources(want.Sources, have.Sources) {
 		note("sources", sourcesText(want.Sources), sourcesText(have.Sources))
 	}
@@ -128,6 +132,9 @@ func compare(key Key, want, have *Port) []Finding {
 
 // summary is a Port in a few words.
 func (p *Port) summary() string {
+	if p.Unclear != "" {
+		return "unclear (" + p.Unclear + ")"
+	}
 	if p.Fate != Balanced {
 		return p.Fate.String()
 	}

@@ -64,6 +64,9 @@ type Port struct {
 	// Sources are where clients may come from, as Union has them; anywhere, if
 	// there are none. Others are dropped.
 	Sources []netip.Prefix
+	// Unclear is why the rules of the source can't be put in these terms; nothing
+	// else is known then.
+	Unclear string
 }
 
 // Endpoint is a backend and how likely a new connection gets it.

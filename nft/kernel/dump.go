@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"maps"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -30,8 +31,11 @@ func (c *Conn) Generation() (uint32, error) {
 	return generation, err
 }
 
-// setCount is NFTA_SET_COUNT, from Linux 6.16 on.
-const setCount = 20
+// Attributes of a set: NFTA_SET_HANDLE, and NFTA_SET_COUNT, from Linux 6.16 on.
+const (
+	setHandle = 16
+	setCount  = 20
+)
 
 // setConcat is NFT_SET_CONCAT, from Linux 5.6 on.
 const setConcat = 0x80
@@ -75,26 +79,36 @@ func (c *Conn) read(id nft.ID) (*nft.Held, error) {
 	if err := c.readSets(held); err != nil {
 		return nil, err
 	}
+	maps.DeleteFunc(held.Sets, func(_ string, set *nft.HeldSet) bool { return set.Flags&unix.NFT_SET_ANONYMOUS != 0 })
 	if err := c.readChains(held); err != nil {
 		return nil, err
 	}
 	for name, set := range held.Sets {
-		if set.Flags&unix.NFT_SET_EVAL != 0 {
-			continue // written by rules all the time
-		}
-		elements, ends, err := c.elements(id, name)
-		if err != nil {
+		if err := c.fill(id, name, set); err != nil {
 			return nil, err
-		}
-		set.Elements = elements
-		if set.Flags&(unix.NFT_SET_INTERVAL|setConcat) == unix.NFT_SET_INTERVAL {
-			nft.Pair(elements, ends)
-		}
-		if !whole(set) {
-			return nil, errInterrupted
 		}
 	}
 	return held, nil
+}
+
+// fill reads a set's elements. Those of sets that rules write to all the time are
+// left out.
+func (c *Conn) fill(id nft.ID, name string, set *nft.HeldSet) error {
+	if set.Flags&unix.NFT_SET_EVAL != 0 {
+		return nil
+	}
+	elements, ends, err := c.elements(id, name)
+	if err != nil {
+		return err
+	}
+	set.Elements = elements
+	if set.Flags&(unix.NFT_SET_INTERVAL|setConcat) == unix.NFT_SET_INTERVAL {
+		nft.Pair(elements, ends)
+	}
+	if !whole(set) {
+		return errInterrupted
+	}
+	return nil
 }
 
 // whole says that each element was read once. The kernel goes on growing a
@@ -131,13 +145,15 @@ func (c *Conn) readSets(held *nft.Held) error {
 				set.DataLen = beUint32(value)
 			case setCount:
 				set.Count = beUint32(value)
+			case unix.NFTA_SET_TIMEOUT:
+				set.Timeout = time.Duration(beUint64(value)) * time.Millisecond
+			case setHandle:
+				set.Handle = beUint64(value)
 			case unix.NFTA_SET_USERDATA:
 				set.UserData = append([]byte(nil), value...)
 			}
 		})
-		if set.Flags&unix.NFT_SET_ANONYMOUS == 0 {
-			held.Sets[name] = set
-		}
+		held.Sets[name] = set
 	})
 }
 
@@ -258,7 +274,7 @@ func element(text string, body, elem []byte) nft.Element {
 				case unix.NFTA_DATA_VALUE:
 					e.Data = part(value)
 				case unix.NFTA_DATA_VERDICT:
-					e.Goto = chainOf(value)
+					e.Goto, e.Data = verdictOf(value)
 				}
 			})
 		case unix.NFTA_SET_ELEM_USERDATA:
@@ -268,15 +284,22 @@ func element(text string, body, elem []byte) nft.Element {
 	return e
 }
 
-// chainOf is the chain that a verdict leads to.
-func chainOf(verdict []byte) string {
-	var chain string
+// verdictOf is a verdict: the chain that it goes to, or else, as data, its code
+// and the chain that it jumps to, if it does.
+func verdictOf(verdict []byte) (chain, data string) {
+	var code uint32
 	attrs(verdict, func(typ uint16, value []byte) {
-		if typ == unix.NFTA_VERDICT_CHAIN {
+		switch typ {
+		case unix.NFTA_VERDICT_CODE:
+			code = beUint32(value)
+		case unix.NFTA_VERDICT_CHAIN:
 			chain = cString(value)
 		}
 	})
-	return chain
+	if code == verdictGoto {
+		return chain, ""
+	}
+	return "", string(binary.BigEndian.AppendUint32(nil, code)) + chain
 }
 
 func (c *Conn) dump(typ uint16, f nft.Family, fill func(*encoder), each func(body []byte)) error {

@@ -139,3 +139,10 @@ func beUint32(b []byte) uint32 {
 	}
 	return binary.BigEndian.Uint32(b)
 }
+
+func beUint64(b []byte) uint64 {
+	if len(b) < 8 {
+		return 0
+	}
+	return binary.BigEndian.Uint64(b)
+}

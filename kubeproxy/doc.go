@@ -1,0 +1,5 @@
+// Package kubeproxy reads what kube-proxy has on this node, from the kernel and
+// without running a program, as a view.View.
+//
+//	mode nftables   tables ip kube-proxy, ip6 kube-proxy -- nft/walk --> View
+package kubeproxy
