@@ -8,6 +8,7 @@ import (
 	"io"
 	"strconv"
 	"strings"
+	"unicode"
 )
 
 // maxLine bounds what a line may have: iptables-restore takes no more than 10 KiB.
@@ -140,7 +141,7 @@ func (p *parser) current() *Table {
 // chain reads "NAME POLICY [PACKETS:BYTES]".
 func (p *parser) chain(text string) bool {
 	fields := strings.Fields(text)
-	if len(fields) < 2 || !isName(fields[0]) {
+	if len(fields) < 2 || !isName(fields[0]) || !isPlain(fields[1]) {
 		return false
 	}
 	var counters Counters
@@ -170,7 +171,7 @@ func (p *parser) command(text string) bool {
 	case fields[0] == "-N" && len(fields) == 2:
 		p.passed()
 		p.declare(fields[1], "-", Counters{})
-	case fields[0] == "-P" && (len(fields) == 3 || len(fields) == 6 && fields[3] == "-c"):
+	case fields[0] == "-P" && len(fields) > 2 && isPlain(fields[2]) && (len(fields) == 3 || len(fields) == 6 && fields[3] == "-c"):
 		p.passed()
 		p.declare(fields[1], fields[2], Counters{})
 	default:
@@ -216,7 +217,13 @@ func (p *parser) end() {
 
 // isName says that a text can be the name of a table or a chain.
 func isName(text string) bool {
-	return text != "" && !strings.ContainsAny(text, " \t*:!\"") && text[0] != '-'
+	return isPlain(text) && !strings.ContainsAny(text, "*:!") && text[0] != '-'
+}
+
+// isPlain says that a text is a word without anything that needs quotes.
+func isPlain(text string) bool {
+	return text != "" && text != "!" && !strings.ContainsAny(text, "\"'\\") &&
+		!strings.ContainsFunc(text, func(r rune) bool { return unicode.IsSpace(r) || unicode.IsControl(r) })
 }
 
 func shortened(text string) string {

@@ -103,10 +103,6 @@ func (p *ruleParser) name(option string, not *bool) (string, error) {
 	return name, err
 }
 
-func isPlain(text string) bool {
-	return text != "" && text != "!" && !strings.ContainsAny(text, " \t\r\v\f\"'\\")
-}
-
 // option reads one option of the rule, or one word of a module or a target.
 func (p *ruleParser) option(r *Rule) error {
 	first := p.at
