@@ -25,8 +25,6 @@ type input struct {
 // read reads manifests and prints what is wrong with them.
 func (o *options) read(files []string, stdin io.Reader, errs io.Writer) (*input, error) {
 	objects := manifests.Read(files, stdin)
-	unread := len(objects.Errors) > 0
-	in := &input{complete: !unread, wrong: unread}
 	for _, err := range objects.Errors {
 		fmt.Fprintf(errs, "error: %v\n", err)
 	}
@@ -36,6 +34,13 @@ func (o *options) read(files []string, stdin io.Reader, errs io.Writer) (*input,
 	if text := objects.PassedOverText(); text != "" {
 		fmt.Fprintf(errs, "passed over: %s\n", text)
 	}
+	return o.input(objects, errs)
+}
+
+// input makes the model of objects and prints what is wrong with them.
+func (o *options) input(objects *manifests.Objects, errs io.Writer) (*input, error) {
+	unread := len(objects.Errors) > 0
+	in := &input{complete: !unread, wrong: unread}
 	name, err := o.node()
 	if err != nil {
 		return nil, err

@@ -19,7 +19,13 @@ import (
 // would run in the machine's own namespace.
 const program = "kube-verdict-program"
 
+// programVariable makes the test binary kube-verdict, under any name.
+const programVariable = "KUBE_VERDICT_TEST_PROGRAM"
+
 func TestMain(m *testing.M) {
+	if os.Getenv(programVariable) != "" {
+		os.Exit(Main(os.Args[1:]))
+	}
 	testscript.Main(m, map[string]func(){
 		program: func() { os.Exit(Main(os.Args[1:])) },
 	})
@@ -38,6 +44,8 @@ func TestScripts(t *testing.T) {
 	testbed.Need(t)
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/script",
+		// UPDATE=true writes what is printed where a script compares it with a file.
+		UpdateScripts: os.Getenv("UPDATE") == "true",
 		Setup: func(env *testscript.Env) error {
 			ns, err := testbed.NewNamespace()
 			if err != nil {

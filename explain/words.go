@@ -1,0 +1,164 @@
+package explain
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+
+	"github.com/kube-verdict/kube-verdict/iptables"
+	"github.com/kube-verdict/kube-verdict/nft"
+	"github.com/kube-verdict/kube-verdict/nft/eval"
+	"github.com/kube-verdict/kube-verdict/proxy"
+)
+
+// words tells our rules in those of kube-proxy's iptables mode, for packets to one
+// frontend.
+type words struct {
+	full     string // the Service port, empty for none
+	protocol proxy.Protocol
+	dest     netip.AddrPort
+	nodePort bool // the destination is an address of the node
+}
+
+func (w *words) chain(prefix string) string {
+	return iptables.ServiceChain(prefix, w.full, w.protocol)
+}
+
+func (w *words) endpoint(e netip.AddrPort) string {
+	if w.full == "" {
+		return ""
+	}
+	return iptables.EndpointChain(w.full, w.protocol, e)
+}
+
+// match is how kube-proxy's rules tell the frontend.
+func (w *words) match() string {
+	if w.nodePort {
+		return fmt.Sprintf("-p %s --dport %d", w.protocol, w.dest.Port())
+	}
+	return fmt.Sprintf("-d %s -p %s --dport %d", netip.PrefixFrom(w.dest.Addr(), w.dest.Addr().BitLen()), w.protocol, w.dest.Port())
+}
+
+// first is the chain where kube-proxy tells the frontend.
+func (w *words) first() string {
+	if w.nodePort {
+		return "KUBE-NODEPORTS"
+	}
+	return "KUBE-SERVICES"
+}
+
+// iptables is what kube-proxy's rules do where one of ours does what a step says;
+// empty where they do nothing.
+func (w *words) iptables(s *eval.Step) string {
+	if w.full == "" {
+		return w.nobody(s)
+	}
+	name := s.Chain.Name
+	statements := s.Chain.Rules[s.Rule].Statements
+	last := statements[len(statements)-1]
+	prefix, _, _ := cutNumber(name)
+	switch last := last.(type) {
+	case nft.Dispatch:
+		return w.dispatched(last.Map, s.Target)
+	case nft.TranslateTo:
+		return w.translated(last.Map, prefix, s)
+	case nft.Masquerade:
+		if _, hairpin := statements[0].(nft.Translated); hairpin {
+			sep := w.endpoint(s.Dest)
+			return fmt.Sprintf("%s -s %s -j KUBE-MARK-MASQ; KUBE-POSTROUTING -m mark --mark 0x4000/0x4000 -j MASQUERADE", sep, s.Dest.Addr())
+		}
+		return "KUBE-POSTROUTING -m mark --mark 0x4000/0x4000 -j MASQUERADE"
+	case nft.Mark:
+		if name == "services" {
+			return fmt.Sprintf("%s ! -s <pod CIDR> %s -j KUBE-MARK-MASQ", w.chain(iptables.PrefixService), w.match())
+		}
+		return w.chain(iptables.PrefixExternal) + " -j KUBE-MARK-MASQ"
+	case nft.Goto:
+		return w.wentTo(prefix, name, statements)
+	case nft.Reject:
+		chain := "KUBE-SERVICES"
+		if w.nodePort || strings.HasSuffix(name, "nodeport") {
+			chain = "KUBE-EXTERNAL-SERVICES"
+		}
+		return fmt.Sprintf(`filter %s %s --comment "%s has no endpoints" -j REJECT`, chain, w.match(), w.full)
+	case nft.Drop:
+		switch name {
+		case "check-source":
+			return fmt.Sprintf(`filter KUBE-PROXY-FIREWALL %s --comment "%s traffic not accepted by %s" -j DROP`, w.match(), w.full, w.chain(iptables.PrefixFirewall))
+		case "no-local-endpoints":
+			return fmt.Sprintf(`filter %s %s --comment "%s has no local endpoints" -j DROP`, w.first(), w.match(), w.full)
+		}
+	}
+	return ""
+}
+
+// nobody is for addresses that are no Service's.
+func (w *words) nobody(s *eval.Step) string {
+	if s.Chain.Name == "reject-undefined" && (s.Verdict == eval.Drop || s.Verdict == eval.Reject) {
+		return "(no rule: kube-proxy's iptables mode lets such packets go on)"
+	}
+	return ""
+}
+
+// dispatched is for a verdict that was looked up.
+func (w *words) dispatched(set, target string) string {
+	prefix, _, _ := cutNumber(target)
+	to := map[string]string{
+		"cluster-": iptables.PrefixService, "external-": iptables.PrefixExternal, "external-local-": iptables.PrefixExternal, "local-": iptables.PrefixLocal,
+		"sticky": iptables.PrefixService, "sticky-external": iptables.PrefixExternal, "sticky-external-local": iptables.PrefixExternal,
+	}[prefix]
+	switch {
+	case set == "services" && to != "":
+		return fmt.Sprintf("%s %s -j %s", w.first(), w.match(), w.chain(to))
+	case set == "local-services" && to != "":
+		return fmt.Sprintf("%s -j %s", w.chain(iptables.PrefixExternal), w.chain(to))
+	}
+	return ""
+}
+
+// translated is for an endpoint that was looked up.
+func (w *words) translated(set, prefix string, s *eval.Step) string {
+	from := w.chain(iptables.PrefixService)
+	if prefix == "local-" || strings.Contains(s.Chain.Name, "local") {
+		from = w.chain(iptables.PrefixLocal)
+	}
+	how := ""
+	var of uint32
+	for _, l := range s.Lookups {
+		of = max(of, l.Of)
+	}
+	switch {
+	case set == "remembered":
+		sep := w.endpoint(s.Dest)
+		return fmt.Sprintf("%s -m recent --rcheck --name %s -j %s; %s -p %s -j DNAT --to-destination %s", from, sep, sep, sep, w.protocol, s.Dest)
+	case of > 1:
+		how = fmt.Sprintf(" -m statistic --mode random (one of %d rules)", of)
+		return fmt.Sprintf("%s%s -j KUBE-SEP-...; KUBE-SEP-... -p %s -j DNAT", from, how, w.protocol)
+	}
+	sep := w.endpoint(s.Dest)
+	return fmt.Sprintf("%s -j %s; %s -p %s -j DNAT --to-destination %s", from, sep, sep, w.protocol, s.Dest)
+}
+
+// wentTo is for a rule that leads on.
+func (w *words) wentTo(prefix, name string, statements []nft.Statement) string {
+	external := w.chain(iptables.PrefixExternal)
+	switch prefix {
+	case "external-", "sticky-external":
+		return fmt.Sprintf("%s -j %s", external, w.chain(iptables.PrefixService))
+	case "external-local-", "sticky-external-local":
+		switch statements[0].(type) {
+		case nft.FromNode:
+			return fmt.Sprintf("%s -m addrtype --src-type LOCAL -j KUBE-MARK-MASQ; %s -m addrtype --src-type LOCAL -j %s", external, external, w.chain(iptables.PrefixService))
+		case nft.InSet, nft.Incoming:
+			return fmt.Sprintf("%s -s <pod CIDR> -j %s", external, w.chain(iptables.PrefixService))
+		}
+		return fmt.Sprintf("%s -j %s", external, w.chain(iptables.PrefixLocal))
+	}
+	return ""
+}
+
+// cutNumber is a chain's name without the number that it ends with.
+func cutNumber(name string) (prefix, number string, ok bool) {
+	prefix = strings.TrimRight(name, "0123456789")
+	return prefix, name[len(prefix):], prefix != name
+}
