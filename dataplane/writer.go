@@ -74,20 +74,42 @@ func (w *Writer) Adopt() error {
 		}
 		held = append(held, h)
 	}
-	w.adopt(held)
+	for _, kept := range w.adopt(held) {
+		if err := w.keep(kept); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 
-func (w *Writer) adopt(held []*nft.Held) {
+// keep has clients keep their endpoints when a table of another layout is
+// replaced.
+func (w *Writer) keep(kept ledger.Kept) error {
+	elements, err := w.conn.Elements(kept.Table.ID(), kept.Set.Name)
+	if err != nil {
+		return err
+	}
+	seen := make(map[string]bool, len(elements))
+	for _, e := range elements {
+		if !seen[e.Key] {
+			seen[e.Key] = true
+			w.base = append(w.base, nft.Op{Verb: nft.Add, Table: kept.Table, Set: kept.Set, Element: e})
+		}
+	}
+	return nil
+}
+
+func (w *Writer) adopt(held []*nft.Held) []ledger.Kept {
 	a := ledger.Adopt(w.layout.Chain, w.layout.Tables(), held)
 	w.ledger, w.base, w.rebuild, w.held = a.Ledger, a.Transaction, a.Rebuild, nil
 	w.applied = map[proxy.Name]proxy.Service{}
 	w.forget = map[*nft.Table]bool{}
 	for i, t := range w.layout.Tables() {
-		if held[i] != nil && !a.Rebuild {
+		if held[i] != nil {
 			w.forget[t] = true
 		}
 	}
+	return a.Keep
 }
 
 // Stale says whether the kernel holds something that no Service wants.

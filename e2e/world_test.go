@@ -34,6 +34,8 @@ const (
 	limit = time.Minute
 	// patience is how long one client waits for one answer.
 	patience = 3 * time.Second
+	// podCIDRs are where the addresses of pods are from.
+	podCIDRs = "10.244.0.0/16,fd00:10:244::/64"
 )
 
 func addr(s string) netip.Addr { return netip.MustParseAddr(s) }
@@ -47,6 +49,7 @@ type world struct {
 	way       *testbed.Way
 	conn      *kernel.Conn
 	client    *testbed.Host // a pod that asks
+	outside   *testbed.Host // a client outside of the cluster, if the test wants one
 	name      string        // of the Node
 	namespace string
 }
@@ -111,7 +114,7 @@ func (w *world) host(name string, addrs ...string) *testbed.Host {
 }
 
 // backend is a Pod that is ready and answers at port 8080 of an address of each
-// family.
+// family, over TCP and UDP.
 type backend struct {
 	*corev1.Pod
 	at4, at6 string
@@ -122,9 +125,11 @@ func (w *world) backend(name string, number int) *backend {
 	b := &backend{at4: fmt.Sprintf("10.244.0.%d", number), at6: fmt.Sprintf("fd00:10:244::%x", number)}
 	h := w.host(name, b.at4, b.at6)
 	for _, a := range h.Addrs {
-		server, err := h.Serve("tcp", netip.AddrPortFrom(a, 8080))
-		w.must(err)
-		w.t.Cleanup(server.Close)
+		for _, protocol := range []string{"tcp", "udp"} {
+			server, err := h.Serve(protocol, netip.AddrPortFrom(a, 8080))
+			w.must(err)
+			w.t.Cleanup(server.Close)
+		}
 	}
 	w.represent(b, name)
 	return b
@@ -306,10 +311,8 @@ type agent struct {
 func (w *world) start(flags ...string) *agent {
 	w.t.Helper()
 	a := &agent{w: w, metrics: 10349, health: 10356}
-	args := append([]string{"run", "--kubeconfig", w.api.Kubeconfig(), "--node-name", w.name,
-		"--pod-cidrs", "10.244.0.0/16,fd00:10:244::/64"}, flags...)
 	var err error
-	a.Process, err = w.node.Start(program, args...)
+	a.Process, err = w.node.Start(program, append([]string{"run", "--kubeconfig", w.api.Kubeconfig()}, w.flags(flags)...)...)
 	w.must(err)
 	w.t.Cleanup(func() {
 		select {
@@ -324,6 +327,15 @@ func (w *world) start(flags ...string) *agent {
 		}
 	})
 	return a
+}
+
+// flags are the usual ones of run and apply, and these.
+func (w *world) flags(more []string) []string {
+	all := []string{"--node-name=" + w.name}
+	if !slices.ContainsFunc(more, func(f string) bool { return strings.HasPrefix(f, "--pod-cidrs=") }) {
+		all = append(all, "--pod-cidrs="+podCIDRs)
+	}
+	return append(all, more...)
 }
 
 // startReady is start and waits until the Services are programmed.

@@ -3,6 +3,7 @@ package nft
 import (
 	"fmt"
 	"strings"
+	"time"
 )
 
 // Set is a set, a map or a verdict map. Its schema is fixed when it is made;
@@ -45,6 +46,9 @@ type Element struct {
 	// Goto is the chain that a verdict map's element leads to.
 	Goto    string
 	Comment string
+	// Left is what is left of the life of an element that ends by itself: one of a
+	// Dynamic map. 0 is for ever.
+	Left time.Duration
 }
 
 // Placed is an element together with the set that it belongs to.
@@ -151,6 +155,9 @@ func (s *Set) schema(f Family, indent string) string {
 // Text is the element as nft lists it.
 func (s *Set) Text(f Family, e Element) string {
 	text := strings.Join(rangeParts(f, s.Key, e), " . ")
+	if e.Left > 0 {
+		text += fmt.Sprintf(" timeout %dms", e.Left.Milliseconds())
+	}
 	if e.Comment != "" {
 		text += fmt.Sprintf(" comment %q", e.Comment)
 	}

@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"time"
 
@@ -48,6 +49,7 @@ type ControlPlane struct {
 	ns        *Namespace
 	address   string
 	token     string
+	etcd, api string // their ports
 	processes []*Process
 }
 
@@ -73,29 +75,30 @@ func StartControlPlane(options ControlPlaneOptions) (*ControlPlane, error) {
 }
 
 func (c *ControlPlane) start() error {
-	etcd, peer, api, err := c.ports()
+	peer, err := c.ports()
 	if err != nil {
 		return err
 	}
-	if err := c.writeCredentials(api); err != nil {
+	if err := c.writeCredentials(c.api); err != nil {
 		return err
 	}
 	// Neither needs the other to start, only to become ready.
-	if err := c.startEtcd(etcd, peer); err != nil {
+	if err := c.startEtcd(c.etcd, peer); err != nil {
 		return err
 	}
-	if err := c.startAPIServer(etcd, api); err != nil {
+	c.configure()
+	if err := c.StartAPIServer(); err != nil {
 		return err
 	}
-	if err := c.makeClients(api); err != nil {
+	if c.Client, err = client.New(c.Config, client.Options{Scheme: scheme.Scheme}); err != nil {
 		return err
 	}
 	return c.startControllers()
 }
 
-// ports finds three free ports. Another program may take one before it is used,
+// ports finds three free ports, one of which nobody asks for later. Another program may take one before it is used,
 // but it would have to pick it within the second that a start takes.
-func (c *ControlPlane) ports() (etcd, peer, api string, err error) {
+func (c *ControlPlane) ports() (peer string, err error) {
 	err = c.inside(func() error {
 		var found [3]string
 		for i := range found {
@@ -106,10 +109,10 @@ func (c *ControlPlane) ports() (etcd, peer, api string, err error) {
 			defer func() { _ = listener.Close() }()
 			found[i] = strconv.Itoa(listener.Addr().(*net.TCPAddr).Port)
 		}
-		etcd, peer, api = found[0], found[1], found[2]
+		c.etcd, peer, c.api = found[0], found[1], found[2]
 		return nil
 	})
-	return etcd, peer, api, err
+	return peer, err
 }
 
 // inside runs f where the control plane runs.
@@ -129,10 +132,12 @@ func (c *ControlPlane) startEtcd(port, peer string) error {
 		"--listen-peer-urls="+peers, "--initial-advertise-peer-urls="+peers, "--initial-cluster=default="+peers)
 }
 
-func (c *ControlPlane) startAPIServer(etcd, port string) error {
+// StartAPIServer starts the API server, again after StopAPIServer, and waits until
+// it is ready.
+func (c *ControlPlane) StartAPIServer() error {
 	args := []string{
-		"--etcd-servers=http://" + net.JoinHostPort(c.address, etcd),
-		"--bind-address=" + c.address, "--advertise-address=" + c.address, "--secure-port=" + port,
+		"--etcd-servers=http://" + net.JoinHostPort(c.address, c.etcd),
+		"--bind-address=" + c.address, "--advertise-address=" + c.address, "--secure-port=" + c.api,
 		"--cert-dir=" + c.dir, // it makes itself a certificate there
 		"--token-auth-file=" + c.tokenFile(),
 		"--authorization-mode=RBAC",
@@ -147,7 +152,21 @@ func (c *ControlPlane) startAPIServer(etcd, port string) error {
 		// A Service cannot have a loopback address for an endpoint.
 		args = append(args, "--endpoint-reconciler-type=none")
 	}
-	return c.run("kube-apiserver", args...)
+	if err := c.run("kube-apiserver", args...); err != nil {
+		return err
+	}
+	return c.awaitAPIServer()
+}
+
+// StopAPIServer ends the API server at once. What it has stored stays.
+func (c *ControlPlane) StopAPIServer() {
+	for i, p := range c.processes {
+		if p.Name == "kube-apiserver" {
+			p.Kill()
+			c.processes = slices.Delete(c.processes, i, i+1)
+			return
+		}
+	}
 }
 
 // startControllers leaves out the controllers that would act on Nodes and Pods for
@@ -177,10 +196,10 @@ func (c *ControlPlane) run(name string, args ...string) error {
 	return nil
 }
 
-// makeClients waits for the API server and connects to it.
-func (c *ControlPlane) makeClients(port string) error {
+// configure says how the API server is reached.
+func (c *ControlPlane) configure() {
 	c.Config = &rest.Config{
-		Host:        "https://" + net.JoinHostPort(c.address, port),
+		Host:        "https://" + net.JoinHostPort(c.address, c.api),
 		BearerToken: c.token,
 		QPS:         -1,
 		TLSClientConfig: rest.TLSClientConfig{
@@ -196,7 +215,10 @@ func (c *ControlPlane) makeClients(port string) error {
 			return conn, err
 		}
 	}
-	if err := c.await("the API server", func(ctx context.Context) error {
+}
+
+func (c *ControlPlane) awaitAPIServer() error {
+	return c.await("the API server", func(ctx context.Context) error {
 		if _, err := os.Stat(c.caFile()); err != nil {
 			return err // not yet made
 		}
@@ -210,12 +232,7 @@ func (c *ControlPlane) makeClients(port string) error {
 			err = fmt.Errorf("HTTP status %d", status)
 		}
 		return err
-	}); err != nil {
-		return err
-	}
-	var err error
-	c.Client, err = client.New(c.Config, client.Options{Scheme: scheme.Scheme})
-	return err
+	})
 }
 
 // await repeats a check until it succeeds, a program ends, or it takes too long.
@@ -261,7 +278,7 @@ func (c *ControlPlane) Logs(program string) string {
 // with: nobody reads the data again.
 func (c *ControlPlane) Stop() {
 	for i := len(c.processes) - 1; i >= 0; i-- {
-		c.processes[i].kill()
+		c.processes[i].Kill()
 	}
 	_ = os.RemoveAll(c.dir)
 }

@@ -14,6 +14,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
 func TestControlPlaneMakesEndpointSlices(t *testing.T) {
@@ -52,6 +53,19 @@ func TestControlPlaneMakesEndpointSlices(t *testing.T) {
 		}
 		return err
 	}))
+
+	before := c.processes[1]
+	c.StopAPIServer()
+	if err := before.Wait(time.Second); err == nil {
+		t.Error("the API server ended by itself")
+	}
+	if _, err := c.Slices(ctx, "shop", "web"); err == nil {
+		t.Error("an API server that is stopped answers")
+	}
+	check(t, c.StartAPIServer())
+	if err := c.Client.Get(ctx, client.ObjectKey{Name: "n1"}, &corev1.Node{}); err != nil {
+		t.Errorf("what was stored is gone after another start: %v", err)
+	}
 
 	c.Stop()
 	for _, p := range c.processes {

@@ -142,7 +142,7 @@ func (p *Process) Stop() error {
 	select {
 	case <-p.done:
 	case <-time.After(5 * time.Second):
-		p.kill()
+		p.Kill()
 		return fmt.Errorf("%s did not end within 5 s of SIGTERM and was killed", p.Name)
 	}
 	var exit *exec.ExitError
@@ -152,8 +152,8 @@ func (p *Process) Stop() error {
 	return p.err
 }
 
-// kill ends the program without asking.
-func (p *Process) kill() {
+// Kill ends the program without asking, and waits until it has ended.
+func (p *Process) Kill() {
 	_ = p.Signal(unix.SIGKILL)
 	<-p.done
 }

@@ -279,6 +279,10 @@ func element(text string, body, elem []byte) nft.Element {
 			})
 		case unix.NFTA_SET_ELEM_USERDATA:
 			e.Comment = nft.ElementComment(value)
+		case unix.NFTA_SET_ELEM_EXPIRATION:
+			if len(value) == 8 {
+				e.Left = time.Duration(binary.BigEndian.Uint64(value)) * time.Millisecond
+			}
 		}
 	})
 	return e

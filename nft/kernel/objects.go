@@ -159,6 +159,10 @@ func (b *batch) element(op *nft.Op) {
 			b.raw(unix.NFTA_DATA_VALUE, e.Data)
 			b.closeNest(data)
 		}
+		if e.Left > 0 {
+			ms := binary.BigEndian.AppendUint64(nil, uint64(max(e.Left.Milliseconds(), 1)))
+			b.raw(unix.NFTA_SET_ELEM_TIMEOUT, string(ms))
+		}
 		if e.Comment != "" {
 			b.header(unix.NFTA_SET_ELEM_USERDATA, len(e.Comment)+3)
 			b.b = nft.ElementUserData(b.b, e.Comment)

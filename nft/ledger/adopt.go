@@ -16,6 +16,16 @@ type Adoption struct {
 	// Rebuild says that a table of another layout is replaced: all elements
 	// belong into the same transaction, or they would be missing for a while.
 	Rebuild bool
+	// Keep are the maps of replaced tables that rules write to, and that mean the
+	// same in ours: what is in them can't be had from anywhere else.
+	Keep []Kept
+}
+
+// Kept is a map whose content is to be read before its table is replaced, and
+// written in the same transaction.
+type Kept struct {
+	Table *nft.Table
+	Set   *nft.Set
 }
 
 // Adopt makes the account of a kernel that holds what held says; nil is for a
@@ -30,6 +40,7 @@ func Adopt(chain ChainMaker, tables []*nft.Table, held []*nft.Held) *Adoption {
 			a.Rebuild = true
 			a.Transaction = append(a.Transaction, nft.Op{Verb: nft.Delete, Table: t})
 			a.Transaction.AddTable(t)
+			a.keep(t, h)
 		default:
 			a.adoptTable(t, h)
 		}
@@ -60,6 +71,14 @@ func fits(t *nft.Table, h *nft.Held) bool {
 		}
 	}
 	return true
+}
+
+func (a *Adoption) keep(t *nft.Table, h *nft.Held) {
+	for _, s := range t.Sets {
+		if held := h.Sets[s.Name]; s.Dynamic && held != nil && s.Matches(t.Family, held) {
+			a.Keep = append(a.Keep, Kept{t, s})
+		}
+	}
 }
 
 func (a *Adoption) adoptTable(t *nft.Table, h *nft.Held) {
