@@ -178,3 +178,29 @@ func TestTimeOfAffinity(t *testing.T) {
 		t.Error("the chain for one second is still there")
 	}
 }
+
+// A ClusterIP with the internal policy Local never leads to the endpoint that the
+// client has from outside, which may be on another node, nor the other way round.
+func TestAClientsEndpointsByPolicy(t *testing.T) {
+	w := newWorld(t)
+	svc := sticky(service("s", "tcp/80", vip4, "*10.254.0.1:8080"), 2, time.Hour)
+	svc.Ports[0].InternalLocal = true
+	elsewhere := service("s", "tcp/80", vip4, "10.254.0.2:8080,10.254.0.3:8080").Ports[0].Endpoints
+	svc.Ports[1].Endpoints = elsewhere
+	w.program(svc)
+	inside, outside := netip.AddrPortFrom(addr(vip4), 80), netip.AddrPortFrom(nodeAddrs[0], 30080)
+	var first netip.AddrPort
+	for round := range 3 {
+		if hits := spread(t, w.asker.Namespace, "tcp", inside, 10); hits[addrPort("10.254.0.1:8080")] != 10 {
+			t.Errorf("round %d: by ClusterIP the client got %v", round, hits)
+		}
+		for at, n := range spread(t, w.asker.Namespace, "tcp", outside, 10) {
+			if !first.IsValid() {
+				first = at
+			}
+			if n != 10 || at != first || at == addrPort("10.254.0.1:8080") {
+				t.Errorf("round %d: by NodePort the client got %s %d times, %s at first", round, at, n, first)
+			}
+		}
+	}
+}

@@ -127,9 +127,13 @@ func (w *writer) guard(fam *family, key, comment string, port *proxy.Port) {
 // sticky has clients keep their endpoint.
 func (w *writer) sticky(fam *family, key, comment string, port *proxy.Port) {
 	w.put(fam, fam.stickyServices, nft.Element{Key: key, Goto: chainName(clusterPrefix, len(port.Endpoints)), Comment: comment})
-	w.keep(fam, fam.stickyIDs, key, port.ID, port, port.Endpoints)
+	id, here := port.ID, port.ID|1
+	if port.InternalLocal {
+		id = here // what a client got from outside may be on another node
+	}
+	w.keep(fam, fam.stickyIDs, key, id, port, port.Endpoints)
 	if port.LocalOnly {
-		w.keep(fam, fam.stickyLocalIDs, key, port.ID|1, port, port.LocalEndpoints)
+		w.keep(fam, fam.stickyLocalIDs, key, here, port, port.LocalEndpoints)
 	}
 }
 

@@ -147,6 +147,17 @@ func TestElementsOfAPort(t *testing.T) {
 			ip sticky-endpoints: 2:4 . 10.254.1.1 . 8080`,
 		},
 		{
+			"session affinity of a ClusterIP with the internal policy Local",
+			proxy.Port{Protocol: proxy.TCP, Port: 80, Frontends: frontends(proxy.ClusterIP, "10.96.0.1"), Endpoints: two[:1], InternalLocal: true, Affinity: 90 * time.Second, ID: 0x20004},
+			`ip cluster-ips: 10.96.0.1
+			ip services: 10.96.0.1 . tcp . 80 comment "ns/web" : goto sticky
+			ip endpoints: 10.96.0.1 . tcp . 80 . 0 : 10.254.1.1 . 8080
+			ip sticky-services: 10.96.0.1 . tcp . 80 comment "ns/web" : goto cluster-1
+			ip sticky-ids: 10.96.0.1 . tcp . 80 : 2:5
+			ip sticky-timeouts: 2:5 : goto remember-90
+			ip sticky-endpoints: 2:5 . 10.254.1.1 . 8080`,
+		},
+		{
 			"session affinity from outside",
 			proxy.Port{Protocol: proxy.TCP, Port: 80, Frontends: frontends(proxy.ExternalIP, "192.0.2.1"), Endpoints: two[:1], Affinity: time.Hour, ID: 4},
 			`ip services: 192.0.2.1 . tcp . 80 comment "ns/web" : goto sticky-external
