@@ -2,6 +2,8 @@
 // iptables-save prints them, with the chains that kube-proxy makes.
 //
 //	text --Parse--> Dump --String--> text      any dump, byte for byte
+//	[]proxy.Service --Render--> Dump           as kube-proxy 1.37 would have it
+//	Dump --Interpret--> view.View, warnings    kube-proxy's, of any release
 //
 // A Dump is plain values: tables, chains, and rules with the matches and targets
 // that Services are made of. What others put into a rule is kept as it was

@@ -5,6 +5,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/kube-verdict/kube-verdict/view"
 )
 
 // seeds are short dumps to start from.
@@ -35,6 +37,26 @@ func FuzzParse(f *testing.F) {
 		second := parseText(t, first).String()
 		if first != second {
 			t.Errorf("printed once:\n%q\ntwice:\n%q", first, second)
+		}
+	})
+}
+
+// Whatever the rules, interpreting them ends, and gives shares that are shares.
+func FuzzInterpret(f *testing.F) {
+	seeds(f)
+	f.Fuzz(func(t *testing.T, text string) {
+		for key, port := range Interpret(parseText(t, text)).View {
+			for _, list := range [][]view.Endpoint{port.Endpoints, port.Local} {
+				total := 0.0
+				for _, e := range list {
+					if total += e.Share; e.Share < 0 || e.Share > 1+1e-9 || !e.IsValid() {
+						t.Errorf("%s: endpoint %v", key, e)
+					}
+				}
+				if total > 1+1e-9 {
+					t.Errorf("%s: the shares of %v add up to %g", key, list, total)
+				}
+			}
 		}
 	})
 }

@@ -1,0 +1,288 @@
+package iptables
+
+import (
+	"cmp"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/kube-verdict/kube-verdict/proxy"
+	"github.com/kube-verdict/kube-verdict/view"
+)
+
+// Reading is what a dump's rules mean for Services.
+type Reading struct {
+	// View is what connections to each frontend meet.
+	View view.View
+	// Frontends say where each frontend of the View comes from.
+	Frontends map[view.Key]Frontend
+	// HealthChecks are the ports for load balancers to ask, by the Service port
+	// that they are written for.
+	HealthChecks map[string]uint16
+	// PodCIDRs and PodInterfaces are what tells pods, each once.
+	PodCIDRs      []netip.Prefix
+	PodInterfaces []string
+	// Warnings are those of the dump, and what could not be carried over.
+	Warnings []Warning
+}
+
+// Frontend is what a rule says of a frontend besides what connections meet.
+type Frontend struct {
+	Kind proxy.FrontendKind
+	// Line is that of the first rule for it.
+	Line int
+}
+
+// Interpret reads the rules of kube-proxy, of any release from 1.12 on. It walks
+// them as packets would, from pods, from the node and from outside, so that it does
+// not depend on how a release laid out its chains. Others' rules are left alone.
+// What has no place in a View, or is not understood, is in the Warnings.
+func Interpret(d *Dump) *Reading {
+	in := &interpreter{
+		Reading: &Reading{View: view.View{}, Frontends: map[view.Key]Frontend{}, HealthChecks: map[string]uint16{}, Warnings: slices.Clone(d.Warnings)},
+		nat:     d.Table("nat"), filter: d.Table("filter"), told: map[Warning]bool{}, index: map[*Chain]*index{},
+	}
+	if d.Listing {
+		// Its rules are of both tables; which, shows in what they do.
+		listing := in.once(d.Table(""))
+		if in.nat == nil {
+			in.nat = listing
+		}
+		if in.filter == nil {
+			in.filter = listing
+		}
+	}
+	if in.nat.Chain(chainServices) == nil {
+		in.warn(0, "there is no chain %s in a table nat: these are not the rules of kube-proxy in iptables mode", chainServices)
+	}
+	in.findPods()
+	in.checkMarks()
+	in.checkHooks()
+	in.frontends()
+	for _, key := range in.keys() {
+		in.frontend(key)
+	}
+	in.checkNames()
+	in.checkNotes()
+	in.checkOthers(d)
+	slices.SortStableFunc(in.Warnings, func(a, b Warning) int { return cmp.Compare(a.Line, b.Line) })
+	return in.Reading
+}
+
+// interpreter is one run of Interpret.
+type interpreter struct {
+	*Reading
+	nat, filter *Table
+	told        map[Warning]bool
+	index       map[*Chain]*index
+	family      int // 4 or 6, 0 as long as it is not known
+	mark        uint32
+	ofChain     map[string]string // see services
+}
+
+// warn tells of something, once.
+func (in *interpreter) warn(line int, format string, args ...any) {
+	w := Warning{line, fmt.Sprintf(format, args...)}
+	if in.told[w] || len(in.told) > maxWarnings {
+		return
+	}
+	in.told[w] = true
+	if len(in.told) > maxWarnings {
+		w = Warning{Text: "more warnings like these are left out"}
+	}
+	in.Warnings = append(in.Warnings, w)
+}
+
+// keys are the frontends in the order of the dump.
+func (in *interpreter) keys() []view.Key {
+	keys := make([]view.Key, 0, len(in.Frontends))
+	for key := range in.Frontends {
+		keys = append(keys, key)
+	}
+	slices.SortFunc(keys, func(a, b view.Key) int {
+		return cmp.Or(cmp.Compare(in.Frontends[a].Line, in.Frontends[b].Line), strings.Compare(a.String(), b.String()))
+	})
+	return keys
+}
+
+// once is a listing without the rules that are in it several times, as they are
+// when it was put together from several commands: kube-proxy writes none twice.
+func (in *interpreter) once(listing *Table) *Table {
+	out := &Table{Line: listing.Line}
+	for _, c := range listing.Chains {
+		to := out.Add(c.Name)
+		to.Line, to.Policy = c.Line, c.Policy
+		first := map[string]int{}
+		var again []string
+		for _, r := range c.Rules {
+			text := r.Text(c.Name)
+			at, there := first[text]
+			if !there {
+				first[text] = len(to.Rules)
+				to.Rules = append(to.Rules, r)
+				continue
+			}
+			kept := &to.Rules[at]
+			again = append(again, fmt.Sprintf("line %d repeats line %d", r.Line, kept.Line))
+			if len(r.Note) > len(kept.Note) {
+				*kept = r // the one that somebody wrote about
+			}
+		}
+		if len(again) > 0 {
+			in.warn(0, "chain %s: rules that are there twice count once: %s", c.Name, strings.Join(again, ", "))
+		}
+	}
+	return out
+}
+
+// frontends finds all frontends: what rules in the chains that dispatch have a
+// port for.
+func (in *interpreter) frontends() {
+	for _, chain := range []*Chain{
+		in.nat.Chain(chainServices), in.nat.Chain(chainNodePorts),
+		in.filter.Chain(chainServices), in.filter.Chain(chainExternalServices), in.filter.Chain(chainProxyFirewall),
+	} {
+		if chain == nil {
+			continue
+		}
+		for i := range chain.Rules {
+			in.frontendOf(chain, &chain.Rules[i])
+		}
+	}
+	if chain := in.filter.Chain(chainNodePorts); chain != nil {
+		for i := range chain.Rules {
+			in.healthCheck(&chain.Rules[i])
+		}
+	}
+}
+
+// frontendOf notes the frontend that a rule is for, if it is for one.
+func (in *interpreter) frontendOf(chain *Chain, r *Rule) {
+	port := r.port()
+	protocol, ok := protocolOf(r.Protocol)
+	if port == 0 || !ok || r.Destination.Not || r.Jump() == Accept {
+		return
+	}
+	if r.Destination.IsZero() {
+		if chain.Name == chainNodePorts || hasAddrType(r) {
+			in.note(view.NodePort(in.is4(), protocol, port), proxy.NodePort, r)
+		}
+		return
+	}
+	addr, ok := in.single(r)
+	if !ok {
+		return
+	}
+	in.note(view.Key{Addr: addr, Protocol: protocol, Port: port}, kindOf(chain, r), r)
+}
+
+func hasAddrType(r *Rule) bool {
+	return slices.ContainsFunc(r.Matches, func(m Match) bool {
+		a, ok := m.(AddrType)
+		return ok && a.Destination == "LOCAL"
+	})
+}
+
+// single is the one address that a rule is for.
+func (in *interpreter) single(r *Rule) (netip.Addr, bool) {
+	p := r.Destination.Prefix
+	switch {
+	case r.Destination.Mask == "" && p.IsSingleIP():
+		return p.Addr(), true
+	case p.Addr().IsLoopback():
+		return netip.Addr{}, false // NodePorts there are counted apart
+	case r.Destination.Mask == "" && p.Masked() != p:
+		in.warn(r.Line, "-d %s is no network: %s has bits beyond the first %d; the single address is taken", p, p.Addr(), p.Bits())
+		return p.Addr(), true
+	}
+	in.warn(r.Line, "-d %s is no single address; the rule is passed over: %s", p, r.Comment())
+	return netip.Addr{}, false
+}
+
+func (in *interpreter) note(key view.Key, kind proxy.FrontendKind, r *Rule) {
+	if _, there := in.Frontends[key]; !there {
+		in.Frontends[key] = Frontend{kind, r.Line}
+	}
+}
+
+// kindOf tells by the comment and the chain what kind of address a rule is for.
+func kindOf(chain *Chain, r *Rule) proxy.FrontendKind {
+	switch comment := r.Comment(); {
+	case strings.HasSuffix(comment, " external IP"):
+		return proxy.ExternalIP
+	case strings.HasSuffix(comment, " loadbalancer IP"), chain.Name == chainProxyFirewall:
+		return proxy.LoadBalancerIP
+	case chain.Name == chainExternalServices:
+		return proxy.ExternalIP
+	}
+	return proxy.ClusterIP
+}
+
+// healthCheck notes a port that load balancers may ask.
+func (in *interpreter) healthCheck(r *Rule) {
+	name, ok := strings.CutSuffix(r.Comment(), " health check node port")
+	if ok && r.port() != 0 && r.Jump() == Accept {
+		in.HealthChecks[strings.TrimSuffix(name, ":")] = r.port()
+	}
+}
+
+// is4 says that the rules are of IPv4, which a NodePort does not show.
+func (in *interpreter) is4() bool {
+	if in.family == 0 {
+		in.family = 4
+		for _, t := range []*Table{in.nat, in.filter} {
+			if t != nil && t.has6() {
+				in.family = 6
+			}
+		}
+	}
+	return in.family == 4
+}
+
+// has6 says that a table has an address of IPv6, or comments that say so.
+func (t *Table) has6() bool {
+	if slices.ContainsFunc(t.Comments, func(c string) bool { return strings.Contains(c, "ip6tables") }) {
+		return true
+	}
+	for _, c := range t.Chains {
+		for i := range c.Rules {
+			r := &c.Rules[i]
+			for _, a := range []Address{r.Source, r.Destination} {
+				if !a.IsZero() {
+					return a.Prefix.Addr().Is6()
+				}
+			}
+		}
+	}
+	return false
+}
+
+// port is the one port that a rule is for, 0 for none.
+func (r *Rule) port() uint16 {
+	for _, m := range r.Matches {
+		if p, ok := m.(Ports); ok {
+			return p.Destination.One()
+		}
+	}
+	return 0
+}
+
+func protocolOf(p Protocol) (proxy.Protocol, bool) {
+	for _, known := range []proxy.Protocol{proxy.TCP, proxy.UDP, proxy.SCTP} {
+		if p.Is(known.String()) {
+			return known, true
+		}
+	}
+	return 0, false
+}
+
+// serviceOf is the Service port that a comment begins with. Before 1.17 one
+// without a name had a colon all the same.
+func serviceOf(comment string) string {
+	name, _, _ := strings.Cut(comment, " ")
+	if !strings.Contains(name, "/") {
+		return ""
+	}
+	return strings.TrimSuffix(name, ":")
+}
