@@ -65,7 +65,7 @@ func TestNftablesOfReference(t *testing.T) {
 		}
 		addNftables(have, held, nodeAddrs)
 	}
-	want := desired(t, "testdata/services.yaml")
+	want := desired(t, "../iptables/testdata/services.yaml")
 	if len(want) < 15 {
 		t.Fatalf("%d frontends", len(want))
 	}

@@ -35,7 +35,9 @@ type HeldSet struct {
 
 // HeldChain is a chain as the kernel has it.
 type HeldChain struct {
-	Base  *Base
+	Base *Base
+	// Drops says that the policy of a base chain is to drop.
+	Drops bool
 	Rules []HeldRule
 }
 

@@ -167,6 +167,8 @@ func (c *Conn) readChains(held *nft.Held) error {
 				table = cString(value)
 			case unix.NFTA_CHAIN_NAME:
 				name = cString(value)
+			case unix.NFTA_CHAIN_POLICY:
+				chain.Drops = beUint32(value) == policyDrop
 			case unix.NFTA_CHAIN_TYPE:
 				base(chain).Type = cString(value)
 			case unix.NFTA_CHAIN_HOOK:

@@ -29,7 +29,8 @@ func commentData(comment string) []byte {
 const (
 	// verdictData is the data type of a verdict map.
 	verdictData = unix.NFT_DATA_VERDICT
-	// policyAccept is NF_ACCEPT.
+	// policyDrop and policyAccept are NF_DROP and NF_ACCEPT.
+	policyDrop   = 0
 	policyAccept = 1
 	// verdictGoto is NFT_GOTO as it goes over the wire.
 	verdictGoto = 1<<32 + unix.NFT_GOTO

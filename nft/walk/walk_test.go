@@ -101,7 +101,7 @@ func TestOurTablesDoWhatServicesMean(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			tc.layout.MasqueradeBit = 12
-			for _, file := range []string{"../../kubeproxy/testdata/services.yaml", "../../examples/everything.yaml", "../../examples/dual-stack.yaml"} {
+			for _, file := range []string{"../../iptables/testdata/services.yaml", "../../examples/everything.yaml", "../../examples/dual-stack.yaml"} {
 				ns := testbed.NewTestNamespace(t)
 				list := services(t, file)
 				program(t, ns, tc.layout, list)
@@ -124,7 +124,7 @@ func TestOurTablesDoWhatServicesMean(t *testing.T) {
 // nowhere else.
 func TestFaultsInOurTables(t *testing.T) {
 	ns := testbed.NewTestNamespace(t)
-	list := services(t, "../../kubeproxy/testdata/services.yaml")
+	list := services(t, "../../iptables/testdata/services.yaml")
 	program(t, ns, maps.Config{PodCIDRs: podCIDRs, MasqueradeBit: 12}, list)
 	listing, err := ns.Run("nft", "list", "ruleset")
 	if err != nil {
