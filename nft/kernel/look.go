@@ -115,3 +115,15 @@ func (c *Conn) tableHandle(id nft.ID) (uint64, error) {
 	})
 	return handle, err
 }
+
+// Has says whether there is a chain of this name in a table.
+func (o *Onlooker) Has(id nft.ID, chain string) (bool, error) {
+	err := o.conn.ask(unix.NFT_MSG_GETCHAIN, 0, id.Family, func(e *encoder) {
+		e.string(unix.NFTA_CHAIN_TABLE, id.Name)
+		e.string(unix.NFTA_CHAIN_NAME, chain)
+	}, func([]byte) {})
+	if errors.Is(err, unix.ENOENT) {
+		return false, nil
+	}
+	return err == nil, err
+}
