@@ -2,14 +2,13 @@ package dataplane
 
 import (
 	"github.com/kube-verdict/kube-verdict/nft"
-	"github.com/kube-verdict/kube-verdict/nft/maps"
 )
 
 // Cleanup deletes our tables and says which were there.
-func Cleanup(k Kernel, layout *maps.Layout) ([]nft.ID, error) {
+func Cleanup(k Kernel, l Layout) ([]nft.ID, error) {
 	var removed []nft.ID
 	var tx nft.Transaction
-	for _, t := range layout.Tables() {
+	for _, t := range l.Tables() {
 		held, err := k.Read(t.ID())
 		if err != nil {
 			return nil, err

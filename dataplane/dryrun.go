@@ -2,7 +2,7 @@ package dataplane
 
 import (
 	"github.com/kube-verdict/kube-verdict/nft"
-	"github.com/kube-verdict/kube-verdict/nft/maps"
+	"github.com/kube-verdict/kube-verdict/nft/layout"
 	"github.com/kube-verdict/kube-verdict/proxy"
 )
 
@@ -35,9 +35,9 @@ func (p *paper) Quiesce() {}
 // Difference is what would be written to bring the kernel from what it holds
 // to exactly the given Services and networks; nothing when it holds them
 // already. With keep, what no Service wants is left.
-func Difference(k Kernel, layout *maps.Layout, networks maps.Networks, services []proxy.Service, keep bool) (nft.Transaction, error) {
+func Difference(k Kernel, l Layout, networks layout.Networks, services []proxy.Service, keep bool) (nft.Transaction, error) {
 	p := &paper{Kernel: k}
-	w := NewWriter(p, layout)
+	w := NewWriter(p, l)
 	w.SetNetworks(networks)
 	if err := w.Adopt(); err != nil {
 		return nil, err
@@ -62,11 +62,11 @@ func changesTo(services []proxy.Service) []Change {
 }
 
 // Contents are the tables as they are with the given Services and networks.
-func Contents(layout *maps.Layout, networks maps.Networks, services []proxy.Service) ([]nft.Contents, error) {
+func Contents(l Layout, networks layout.Networks, services []proxy.Service) ([]nft.Contents, error) {
 	p := &paper{}
-	w := NewWriter(p, layout)
+	w := NewWriter(p, l)
 	w.SetNetworks(networks)
-	w.adopt(make([]*nft.Held, len(layout.Tables())))
+	w.adopt(make([]*nft.Held, len(l.Tables())))
 	if _, err := w.Program(changesTo(services)); err != nil {
 		return nil, err
 	}

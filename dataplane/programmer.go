@@ -3,14 +3,14 @@ package dataplane
 import (
 	"context"
 	"fmt"
-	gomaps "maps"
+	"maps"
 	"slices"
 	"sync"
 	"time"
 
 	"github.com/go-logr/logr"
 
-	"github.com/kube-verdict/kube-verdict/nft/maps"
+	"github.com/kube-verdict/kube-verdict/nft/layout"
 	"github.com/kube-verdict/kube-verdict/proxy"
 )
 
@@ -27,7 +27,7 @@ type Programmer struct {
 	// pending is what has come since the last round; nil is for deletion.
 	pending map[proxy.Name]*proxy.Service
 	// networks are new ones, if any.
-	networks *maps.Networks
+	networks *layout.Networks
 	wake     chan struct{}
 
 	// adopted is false while the kernel's content is not known.
@@ -78,7 +78,7 @@ func (p *Programmer) Update(svc proxy.Service) { p.put(svc.Name, &svc) }
 func (p *Programmer) Delete(name proxy.Name) { p.put(name, nil) }
 
 // SetNetworks says what the cluster's networks are.
-func (p *Programmer) SetNetworks(n maps.Networks) {
+func (p *Programmer) SetNetworks(n layout.Networks) {
 	p.mu.Lock()
 	p.networks = &n
 	p.mu.Unlock()
@@ -181,7 +181,7 @@ func (p *Programmer) Round() error {
 		changes = p.all()
 	} else {
 		if !p.retryAt.IsZero() && !p.retryAt.After(start) {
-			names = slices.AppendSeq(names, gomaps.Keys(p.setAside))
+			names = slices.AppendSeq(names, maps.Keys(p.setAside))
 		}
 		changes = p.changes(names)
 	}
@@ -298,7 +298,7 @@ func (p *Programmer) Settle() error {
 // Verify reads the kernel back and says how it differs from what was written.
 // What no Service wants counts as a difference only after Settle.
 func (p *Programmer) Verify() error {
-	applied := slices.Collect(gomaps.Values(p.writer.applied))
+	applied := slices.Collect(maps.Values(p.writer.applied))
 	tx, err := Difference(p.writer.conn, p.writer.layout, p.writer.networks, applied, p.writer.Stale())
 	if err != nil {
 		return err

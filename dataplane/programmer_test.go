@@ -20,7 +20,7 @@ func (nobody) Programmed([]dataplane.Applied, time.Duration) {}
 
 // Changes may come at any time; the race detector watches.
 func TestChangesComeBesideRounds(t *testing.T) {
-	w := adopt(t, testbed.NewTestNamespace(t), config)
+	w := adopt(t, testbed.NewTestNamespace(t), flat)
 	p := dataplane.NewProgrammer(w.Writer, logr.Discard(), nobody{})
 	done := make(chan struct{})
 	go func() {

@@ -9,8 +9,10 @@ import (
 )
 
 // An SCTP packet to a VIP arrives at an endpoint, at its port.
-func TestSCTPIsTranslated(t *testing.T) {
-	w := newWorld(t)
+func TestSCTPIsTranslated(t *testing.T) { eachLayout(t, testSCTPIsTranslated) }
+
+func testSCTPIsTranslated(t *testing.T, layout layoutOf) {
+	w := newWorld(t, layout)
 	w.program(service("a", "sctp/3868", vip4+","+vip6, "*10.254.0.1:13868,*[fd00:10:254::1]:13868"))
 	catcher := must(w.pods[0].CatchSCTP())(t)
 	t.Cleanup(catcher.Close)

@@ -44,7 +44,7 @@ const (
 	backends = "*10.254.0.1:8080,*10.254.0.2:8080,*10.254.0.3:8080,*[fd00:10:254::1]:8080,*[fd00:10:254::2]:8080,*[fd00:10:254::3]:8080"
 )
 
-func newWorld(t *testing.T) *world {
+func newWorld(t *testing.T, layout layoutOf) *world {
 	t.Helper()
 	w := &world{node: testbed.NewTestNode(t, nodeAddrs...)}
 	must := func(h *testbed.Host, err error) *testbed.Host {
@@ -68,7 +68,7 @@ func newWorld(t *testing.T) *world {
 	}
 	w.asker = must(w.node.AddPod("asker", askerAddrs...))
 	w.outside = must(w.node.AddClient("outside", outsideAddrs...))
-	w.writer = adopt(t, w.node.Namespace, config)
+	w.writer = adopt(t, w.node.Namespace, layout)
 	return w
 }
 
@@ -97,8 +97,10 @@ func spread(t *testing.T, from *testbed.Namespace, protocol string, to netip.Add
 
 // Each endpoint gets its share: the spread is one that a fair die gives at
 // least once in a million times.
-func TestTrafficIsSpreadEvenly(t *testing.T) {
-	w := newWorld(t)
+func TestTrafficIsSpreadEvenly(t *testing.T) { eachLayout(t, testTrafficIsSpreadEvenly) }
+
+func testTrafficIsSpreadEvenly(t *testing.T, layout layoutOf) {
+	w := newWorld(t, layout)
 	w.program(service("a", "tcp/80", vip4+","+vip6, backends), service("b", "udp/80", vip4+","+vip6, backends))
 	for _, protocol := range []string{"tcp", "udp"} {
 		for _, to := range frontends {
@@ -120,8 +122,10 @@ func TestTrafficIsSpreadEvenly(t *testing.T) {
 
 // What becomes of a connection, and the source that the endpoint sees, for each
 // kind of client.
-func TestClientsAndSources(t *testing.T) {
-	w := newWorld(t)
+func TestClientsAndSources(t *testing.T) { eachLayout(t, testClientsAndSources) }
+
+func testClientsAndSources(t *testing.T, layout layoutOf) {
+	w := newWorld(t, layout)
 	w.program(
 		service("a", "tcp/80", vip4+","+vip6, backends),
 		service("b", "udp/80", vip4+","+vip6, backends),
@@ -174,8 +178,10 @@ func fromOneOf(got netip.Addr, want []netip.Addr, family int) bool {
 }
 
 // A change shows in the traffic, whatever it is.
-func TestTrafficFollowsChanges(t *testing.T) {
-	w := newWorld(t)
+func TestTrafficFollowsChanges(t *testing.T) { eachLayout(t, testTrafficFollowsChanges) }
+
+func testTrafficFollowsChanges(t *testing.T, layout layoutOf) {
+	w := newWorld(t, layout)
 	reached := func() string {
 		t.Helper()
 		var all []string
@@ -230,8 +236,10 @@ func TestTrafficFollowsChanges(t *testing.T) {
 }
 
 // A connection stays with its endpoint whatever changes around it.
-func TestEstablishedConnectionsStay(t *testing.T) {
-	w := newWorld(t)
+func TestEstablishedConnectionsStay(t *testing.T) { eachLayout(t, testEstablishedConnectionsStay) }
+
+func testEstablishedConnectionsStay(t *testing.T, layout layoutOf) {
+	w := newWorld(t, layout)
 	w.program(service("a", "tcp/80", vip4, backends))
 	flow, err := w.asker.Open("tcp", frontends[0], patience)
 	if err != nil {
@@ -255,7 +263,11 @@ func TestEstablishedConnectionsStay(t *testing.T) {
 // goes from three endpoints to two and back, as fast as it can, no new flow is
 // lost: none goes untranslated, and none meets the drop at a chain's end.
 func TestNoFlowIsLostWhileEndpointsComeAndGo(t *testing.T) {
-	w := newWorld(t)
+	eachLayout(t, testNoFlowIsLostWhileEndpointsComeAndGo)
+}
+
+func testNoFlowIsLostWhileEndpointsComeAndGo(t *testing.T, layout layoutOf) {
+	w := newWorld(t, layout)
 	three := service("a", "udp/80", vip4, backends)
 	without := []string{
 		"*10.254.0.1:8080,*10.254.0.2:8080", "*10.254.0.2:8080,*10.254.0.3:8080", "*10.254.0.1:8080", "*10.254.0.1:8080,*10.254.0.3:8080",

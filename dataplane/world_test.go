@@ -9,7 +9,9 @@ import (
 	"github.com/kube-verdict/kube-verdict/dataplane"
 	"github.com/kube-verdict/kube-verdict/internal/testbed"
 	"github.com/kube-verdict/kube-verdict/nft"
+	"github.com/kube-verdict/kube-verdict/nft/chains"
 	"github.com/kube-verdict/kube-verdict/nft/kernel"
+	"github.com/kube-verdict/kube-verdict/nft/layout"
 	"github.com/kube-verdict/kube-verdict/nft/maps"
 	"github.com/kube-verdict/kube-verdict/proxy"
 )
@@ -21,20 +23,40 @@ type writer struct {
 	t    *testing.T
 }
 
-var config = maps.Config{
+var config = layout.Config{
 	PodCIDRs:      []netip.Prefix{netip.MustParsePrefix("10.254.0.0/16"), netip.MustParsePrefix("fd00:10:254::/48")},
-	MasqueradeBit: maps.DefaultMasqueradeBit,
+	MasqueradeBit: layout.DefaultMasqueradeBit,
+}
+
+// layoutOf makes a layout for a configuration.
+type layoutOf func(layout.Config) dataplane.Layout
+
+func flat(c layout.Config) dataplane.Layout    { return maps.NewLayout(c) }
+func chained(c layout.Config) dataplane.Layout { return chains.NewLayout(c) }
+
+// scaled is n, or less where each change costs the more the larger the tables are.
+func scaled(layout layoutOf, n int) int {
+	if _, ok := layout(config).(*chains.Layout); ok {
+		return n / 10
+	}
+	return n
+}
+
+// eachLayout runs a test with either layout.
+func eachLayout(t *testing.T, test func(*testing.T, layoutOf)) {
+	t.Run("maps", func(t *testing.T) { test(t, flat) })
+	t.Run("chains", func(t *testing.T) { test(t, chained) })
 }
 
 // adopt makes a Writer that has taken over what the namespace's kernel holds.
-func adopt(t *testing.T, ns *testbed.Namespace, c maps.Config) *writer {
+func adopt(t *testing.T, ns *testbed.Namespace, layout layoutOf) *writer {
 	t.Helper()
 	conn, err := kernel.Open(ns.Fd())
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = conn.Close() })
-	w := &writer{dataplane.NewWriter(conn, maps.NewLayout(c)), conn, t}
+	w := &writer{dataplane.NewWriter(conn, layout(config)), conn, t}
 	if err := w.Adopt(); err != nil {
 		t.Fatal(err)
 	}

@@ -8,15 +8,15 @@ import (
 
 	"github.com/kube-verdict/kube-verdict/nft"
 	"github.com/kube-verdict/kube-verdict/nft/kernel"
+	"github.com/kube-verdict/kube-verdict/nft/layout"
 	"github.com/kube-verdict/kube-verdict/nft/ledger"
-	"github.com/kube-verdict/kube-verdict/nft/maps"
 	"github.com/kube-verdict/kube-verdict/proxy"
 )
 
 // Writer brings Services into the kernel's tables and knows what it has
 // brought there. It is not safe for concurrent use.
 type Writer struct {
-	layout *maps.Layout
+	layout Layout
 	conn   Kernel
 	ledger *ledger.Ledger
 	// base has to come before anything else; rebuild wants all in the same
@@ -24,15 +24,17 @@ type Writer struct {
 	base    nft.Transaction
 	rebuild bool
 	// networks are the cluster's; held are those that the kernel has, if any.
-	networks maps.Networks
-	held     *maps.Networks
+	networks layout.Networks
+	held     *layout.Networks
 	// forget are the tables that may remember endpoints for clients that are
 	// none any more.
 	forget map[*nft.Table]bool
 	// applied is what the kernel holds of each Service.
 	applied map[proxy.Name]proxy.Service
-	// old and new are kept from one plan to the next.
-	old, new []nft.Placed
+	// old and new are kept from one plan to the next, and so is the Service that
+	// is laid out.
+	old, new nft.Objects
+	rendered proxy.Service
 }
 
 // Change is what a Service is to be from now on.
@@ -55,12 +57,12 @@ func (f Failure) Unwrap() error { return f.Err }
 
 // NewWriter makes a Writer that writes through conn. It knows nothing of the
 // kernel until Adopt.
-func NewWriter(conn Kernel, layout *maps.Layout) *Writer {
-	return &Writer{layout: layout, conn: conn, networks: layout.Known()}
+func NewWriter(conn Kernel, l Layout) *Writer {
+	return &Writer{layout: l, conn: conn, networks: l.Known()}
 }
 
 // SetNetworks says what the cluster's networks are. The next Program writes them.
-func (w *Writer) SetNetworks(n maps.Networks) { w.networks = n }
+func (w *Writer) SetNetworks(n layout.Networks) { w.networks = n }
 
 // Adopt reads what the kernel holds and takes it over. Nothing is written
 // until Program says what is wanted; all Services have to come in that call,
@@ -105,7 +107,7 @@ func (w *Writer) adopt(held []*nft.Held) []ledger.Kept {
 	w.applied = map[proxy.Name]proxy.Service{}
 	w.forget = map[*nft.Table]bool{}
 	for i, t := range w.layout.Tables() {
-		if held[i] != nil {
+		if held[i] != nil && w.layout.Memory(t).Remembered != nil {
 			w.forget[t] = true
 		}
 	}
@@ -158,17 +160,14 @@ func (w *Writer) isChange(c *Change) bool {
 	return !had || !old.Equal(c.Service)
 }
 
-// chunkElements is how many elements go into one transaction of a large load.
-// Smaller ones cost more validation, larger ones more memory.
-const chunkElements = 1 << 14
-
 // chunks splits a load into transactions. Services that had something stay
 // together, because one may take over from another; they go first.
 func (w *Writer) chunks(changes []Change) [][]Change {
 	if w.rebuild {
 		return [][]Change{changes}
 	}
-	if elements(changes) <= chunkElements {
+	batch := w.layout.Batch()
+	if elements(changes) <= batch {
 		return [][]Change{changes}
 	}
 	var known, fresh []Change
@@ -186,7 +185,7 @@ func (w *Writer) chunks(changes []Change) [][]Change {
 	start, size := 0, 0
 	for i := range fresh {
 		size += elements(fresh[i : i+1])
-		if size >= chunkElements || i == len(fresh)-1 {
+		if size >= batch || i == len(fresh)-1 {
 			chunks = append(chunks, fresh[start:i+1])
 			start, size = i+1, 0
 		}
@@ -309,23 +308,31 @@ func (w *Writer) commit(changes []Change) error {
 }
 
 func (w *Writer) plan(changes []Change) *ledger.Plan {
-	w.old, w.new = w.old[:0], w.new[:0]
+	w.old.Reset()
+	w.new.Reset()
 	for i := range changes {
 		c := &changes[i]
 		if old, had := w.applied[c.Name]; had {
-			w.old = w.layout.Elements(w.old, &old)
+			w.render(&w.old, old)
 		}
 		if !c.Gone {
-			w.new = w.layout.Elements(w.new, &c.Service)
+			w.render(&w.new, c.Service)
 		}
 	}
 	if w.held == nil || !w.held.Equal(w.networks) {
 		if w.held != nil {
-			w.old = w.layout.Networks(w.old, *w.held)
+			w.old.Elements = w.layout.Networks(w.old.Elements, *w.held)
 		}
-		w.new = w.layout.Networks(w.new, w.networks)
+		w.new.Elements = w.layout.Networks(w.new.Elements, w.networks)
 	}
 	return w.ledger.Plan(w.old, w.new)
+}
+
+// render appends what a Service has in the tables.
+func (w *Writer) render(to *nft.Objects, svc proxy.Service) {
+	w.rendered = svc
+	to.Elements = w.layout.Elements(to.Elements, &w.rendered)
+	to.Chains = w.layout.OwnChains(to.Chains, &w.rendered)
 }
 
 // Sweep deletes what is stale, waiting before each step until no packet can

@@ -33,8 +33,9 @@ func (s SetPriority) Program(f Family) []Expression {
 		&expr.Lookup{SourceRegister: register(0), DestRegister: register(0), IsDestRegSet: true, SetName: s.Map}, set)...)
 }
 
-// Remember writes an element into a map from the packet itself, for a while. An
-// element that is there already keeps its data and lives on for another while.
+// Remember writes an element into a map, or without Data into a set, from the
+// packet itself, for a while. An element that is there already keeps its data and
+// lives on for another while.
 type Remember struct {
 	Map     string
 	Key     []Field
@@ -44,14 +45,23 @@ type Remember struct {
 
 // Text is the statement in nft's syntax.
 func (s Remember) Text(f Family) string {
-	return fmt.Sprintf("update @%s { %s timeout %s : %s }", s.Map, fieldsText(f, s.Key), durationText(s.Timeout), fieldsText(f, s.Data))
+	data := ""
+	if len(s.Data) > 0 {
+		data = " : " + fieldsText(f, s.Data)
+	}
+	return fmt.Sprintf("update @%s { %s timeout %s%s }", s.Map, fieldsText(f, s.Key), durationText(s.Timeout), data)
 }
 
 // Program is the statement as the kernel's expressions.
 func (s Remember) Program(f Family) []Expression {
-	data := (KeyLen(f, s.Key) + 15) / 16 * 4 // nft begins at a 128-bit register, too
-	return append(append(load(f, s.Key), loadAt(f, data, s.Data)...), program(
-		&expr.Dynset{SrcRegKey: register(0), SrcRegData: register(data), SetName: s.Map, Operation: unix.NFT_DYNSET_OP_UPDATE, Timeout: s.Timeout})...)
+	write := &expr.Dynset{SrcRegKey: register(0), SetName: s.Map, Operation: unix.NFT_DYNSET_OP_UPDATE, Timeout: s.Timeout}
+	code := load(f, s.Key)
+	if len(s.Data) > 0 {
+		data := (KeyLen(f, s.Key) + 15) / 16 * 4 // nft begins at a 128-bit register, too
+		code = append(code, loadAt(f, data, s.Data)...)
+		write.SrcRegData = register(data)
+	}
+	return append(code, program(write)...)
 }
 
 // durationText is a time as nft lists it: days, hours, minutes and seconds.

@@ -2,6 +2,8 @@ package nft
 
 import (
 	"fmt"
+	"reflect"
+	"slices"
 	"strings"
 )
 
@@ -13,6 +15,9 @@ type Table struct {
 	Comment string
 	Sets    []*Set
 	Chains  []*Chain
+	// Own is what the sets are like that come with chains of single owners, or
+	// nil if there are none.
+	Own *Set
 }
 
 // ID names a table among all tables of a namespace.
@@ -42,6 +47,40 @@ type Chain struct {
 	Name  string
 	Base  *Base
 	Rules []Rule
+}
+
+// OwnChain is a chain that one owner alone has, and the set that comes with it,
+// if there is one: like the table's Own, but for its name.
+type OwnChain struct {
+	Table *Table
+	Chain *Chain
+	Set   *Set
+}
+
+// Objects are what owners have in the tables: elements, and chains of their own.
+type Objects struct {
+	Elements []Placed
+	Chains   []OwnChain
+}
+
+// Reset makes it empty, and keeps the room.
+func (o *Objects) Reset() {
+	clear(o.Chains)
+	o.Elements, o.Chains = o.Elements[:0], o.Chains[:0]
+}
+
+// Equal says that two chains have the same rules.
+func (c *Chain) Equal(o *Chain) bool {
+	return slices.EqualFunc(c.Rules, o.Rules, func(a, b Rule) bool {
+		return a.Comment == b.Comment && slices.EqualFunc(a.Statements, b.Statements, sameStatement)
+	})
+}
+
+func sameStatement(a, b Statement) bool {
+	if t := reflect.TypeOf(a); t != reflect.TypeOf(b) || t.Comparable() {
+		return a == b
+	}
+	return reflect.DeepEqual(a, b)
 }
 
 // Leads are the chains that the chain's rules jump or go to by name.

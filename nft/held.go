@@ -19,6 +19,7 @@ type Held struct {
 
 // HeldSet is a set as the kernel has it.
 type HeldSet struct {
+	Name              string
 	KeyType, KeyLen   uint32
 	DataType, DataLen uint32
 	Flags             uint32
@@ -45,6 +46,8 @@ type HeldChain struct {
 type HeldRule struct {
 	Program  []byte // the attributes of its list of expressions
 	UserData []byte
+	// Literal is the set that is written within the rule, if there is one.
+	Literal *HeldSet
 }
 
 // verdictType is the data type of a verdict map, NFT_DATA_VERDICT.
@@ -67,6 +70,9 @@ func (s *Set) Flags() uint32 {
 	}
 	if s.Dynamic {
 		flags |= unix.NFT_SET_EVAL | unix.NFT_SET_TIMEOUT
+	}
+	if s.Literal {
+		flags |= unix.NFT_SET_ANONYMOUS | unix.NFT_SET_CONSTANT
 	}
 	return flags
 }
@@ -111,15 +117,19 @@ func (r *Rule) matches(f Family, h HeldRule) bool {
 	}
 	held := attributes(h.Program)
 	program := r.Program(f)
-	if len(held) != len(program) {
+	if len(held) != len(program) || !sameLiteral(f, r.Literal(), h.Literal) {
 		return false
 	}
 	for i, e := range program {
+		var passing uint16
+		if l, ok := e.(literalLookup); ok {
+			l.name = h.Literal.Name
+			e, passing = l, unix.NFTA_LOOKUP_SET_ID
+		}
 		sent, err := e.Marshal(f)
 		if err != nil {
 			return false
 		}
-		var passing uint16
 		switch l, _ := e.(library); l.Any.(type) {
 		case *expr.Counter:
 			// What it has counted is not part of the rule; its name is.
@@ -133,6 +143,27 @@ func (r *Rule) matches(f Family, h HeldRule) bool {
 			passing = unix.NFTA_DYNSET_SET_ID
 		}
 		if !within(sent, held[i].value, passing) {
+			return false
+		}
+	}
+	return true
+}
+
+// sameLiteral says that the set within the kernel's rule is that of a statement.
+func sameLiteral(f Family, l Literal, h *HeldSet) bool {
+	if l == nil || h == nil {
+		return l == nil && h == nil
+	}
+	set, elements := l.Literal()
+	if !set.Matches(f, h) || len(h.Elements) != len(elements) {
+		return false
+	}
+	held := make(map[string]Element, len(elements))
+	for _, e := range h.Elements {
+		held[e.Key] = e
+	}
+	for _, e := range elements {
+		if held[e.Key] != e {
 			return false
 		}
 	}

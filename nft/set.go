@@ -23,6 +23,8 @@ type Set struct {
 	// ruleset. Size bounds it.
 	Dynamic bool
 	Size    uint32
+	// Literal is for one that is written within a rule, and belongs to it alone.
+	Literal bool
 	Comment string
 
 	// Behind says that a packet comes to this set through a verdict of another
@@ -112,7 +114,9 @@ func (s *Set) UserData(f Family) []byte {
 	if s.Kind() == "map" {
 		u = u.put32(setUdataDataOrder, order(s.Data))
 	}
-	u = u.put(setUdataKeyTypeof, typeofUdata(f, s.Key))
+	if !s.Literal {
+		u = u.put(setUdataKeyTypeof, typeofUdata(f, s.Key)) // a rule shows it
+	}
 	if s.Kind() == "map" {
 		data := exprUdata(nftExprVerdict)
 		if !s.Verdicts {

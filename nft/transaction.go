@@ -49,23 +49,24 @@ func (tx *Transaction) AddTable(t *Table) {
 		*tx = append(*tx, Op{Verb: Add, Table: t, Chain: c})
 	}
 	for _, c := range t.Chains {
-		tx.addRules(t, c)
+		tx.AddRules(t, c)
 	}
 }
 
 // AddChain adds the chain and its rules.
 func (tx *Transaction) AddChain(t *Table, c *Chain) {
 	*tx = append(*tx, Op{Verb: Add, Table: t, Chain: c})
-	tx.addRules(t, c)
+	tx.AddRules(t, c)
 }
 
 // ReplaceRules gives an existing chain its rules anew.
 func (tx *Transaction) ReplaceRules(t *Table, c *Chain) {
 	*tx = append(*tx, Op{Verb: Flush, Table: t, Chain: c})
-	tx.addRules(t, c)
+	tx.AddRules(t, c)
 }
 
-func (tx *Transaction) addRules(t *Table, c *Chain) {
+// AddRules adds rules to a chain.
+func (tx *Transaction) AddRules(t *Table, c *Chain) {
 	for i := range c.Rules {
 		*tx = append(*tx, Op{Verb: Add, Table: t, Chain: c, Rule: &c.Rules[i]})
 	}
@@ -135,6 +136,8 @@ func (tx Transaction) Contents() []Contents {
 			c.Elements[op.Set] = append(c.Elements[op.Set], op.Element)
 		case op.Chain != nil && op.Rule == nil && op.Verb == Add && !slices.Contains(op.Table.Chains, op.Chain):
 			c.Chains = append(c.Chains[:len(c.Chains):len(c.Chains)], op.Chain)
+		case op.Set != nil && op.Verb == Add && !slices.Contains(op.Table.Sets, op.Set):
+			c.Sets = append(c.Sets[:len(c.Sets):len(c.Sets)], op.Set)
 		}
 	}
 	all := make([]Contents, len(order))

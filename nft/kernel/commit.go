@@ -104,6 +104,9 @@ func (b *batch) encode() error {
 	b.frame(unix.NFNL_MSG_BATCH_BEGIN)
 	lastAt := 0
 	for i := 0; i < len(b.tx); {
+		if r := b.tx[i].Rule; r != nil {
+			b.literal(i, r.Literal())
+		}
 		at, seq := len(b.b), b.next()
 		n, err := b.op(i, seq)
 		if err != nil {
@@ -126,13 +129,15 @@ func (b *batch) frame(typ uint16) {
 	b.closeMessage(at)
 }
 
+func (b *batch) open(op *nft.Op, typ, flags uint16, seq uint32) int {
+	return b.message(unix.NFNL_SUBSYS_NFTABLES<<8|typ, flags, seq, byte(op.Table.Family), 0)
+}
+
 // op appends the message for operation i and says how many operations it
 // covers: elements of one set go together.
 func (b *batch) op(i int, seq uint32) (int, error) {
 	op := &b.tx[i]
-	open := func(typ, flags uint16) int {
-		return b.message(unix.NFNL_SUBSYS_NFTABLES<<8|typ, flags, seq, byte(op.Table.Family), 0)
-	}
+	open := func(typ, flags uint16) int { return b.open(op, typ, flags, seq) }
 	n := 1
 	var at int
 	switch {
@@ -171,7 +176,7 @@ func (b *batch) op(i int, seq uint32) (int, error) {
 			break
 		}
 		at = open(unix.NFT_MSG_NEWSET, unix.NLM_F_CREATE)
-		b.set(op)
+		b.set(op.Table, op.Set)
 	case op.Verb == nft.Delete:
 		at = open(unix.NFT_MSG_DELTABLE, 0)
 		b.string(unix.NFTA_TABLE_NAME, op.Table.Name)

@@ -79,7 +79,6 @@ func (c *Conn) read(id nft.ID) (*nft.Held, error) {
 	if err := c.readSets(held); err != nil {
 		return nil, err
 	}
-	maps.DeleteFunc(held.Sets, func(_ string, set *nft.HeldSet) bool { return set.Flags&unix.NFT_SET_ANONYMOUS != 0 })
 	if err := c.readChains(held); err != nil {
 		return nil, err
 	}
@@ -88,8 +87,13 @@ func (c *Conn) read(id nft.ID) (*nft.Held, error) {
 			return nil, err
 		}
 	}
+	// Those are with their rules.
+	maps.DeleteFunc(held.Sets, func(_ string, set *nft.HeldSet) bool { return isLiteral(set) })
 	return held, nil
 }
+
+// isLiteral says that a set is written within a rule.
+func isLiteral(set *nft.HeldSet) bool { return set.Flags&unix.NFT_SET_ANONYMOUS != 0 }
 
 // fill reads a set's elements. Those of sets that rules write to all the time are
 // left out.
@@ -127,12 +131,11 @@ func whole(set *nft.HeldSet) bool {
 
 func (c *Conn) readSets(held *nft.Held) error {
 	return c.dump(unix.NFT_MSG_GETSET, held.Family, func(e *encoder) { e.string(unix.NFTA_SET_TABLE, held.Name) }, func(body []byte) {
-		var name string
 		set := &nft.HeldSet{}
 		attrs(body, func(typ uint16, value []byte) {
 			switch typ {
 			case unix.NFTA_SET_NAME:
-				name = cString(value)
+				set.Name = cString(value)
 			case unix.NFTA_SET_FLAGS:
 				set.Flags = beUint32(value)
 			case unix.NFTA_SET_KEY_TYPE:
@@ -153,7 +156,7 @@ func (c *Conn) readSets(held *nft.Held) error {
 				set.UserData = append([]byte(nil), value...)
 			}
 		})
-		held.Sets[name] = set
+		held.Sets[set.Name] = set
 	})
 }
 
@@ -203,9 +206,40 @@ func (c *Conn) readChains(held *nft.Held) error {
 			}
 		})
 		if h := held.Chains[chain]; h != nil {
+			if set := held.Sets[lookedUp(rule.Program)]; set != nil && isLiteral(set) {
+				rule.Literal = set
+			}
 			h.Rules = append(h.Rules, rule)
 		}
 	})
+}
+
+// lookedUp is the name of the first set that a rule looks up.
+func lookedUp(program []byte) string {
+	name := ""
+	attrs(program, func(_ uint16, expression []byte) {
+		attrs(expression, func(typ uint16, data []byte) {
+			if typ == unix.NFTA_EXPR_DATA && name == "" && exprName(expression) == "lookup" {
+				attrs(data, func(typ uint16, value []byte) {
+					if typ == unix.NFTA_LOOKUP_SET {
+						name = cString(value)
+					}
+				})
+			}
+		})
+	})
+	return name
+}
+
+// exprName is the name of an expression's kind.
+func exprName(expression []byte) string {
+	name := ""
+	attrs(expression, func(typ uint16, value []byte) {
+		if typ == unix.NFTA_EXPR_NAME {
+			name = cString(value)
+		}
+	})
+	return name
 }
 
 // base is the chain's Base, made when the first sign of one is seen.

@@ -61,11 +61,20 @@ func sample(f nft.Family) (*nft.Table, map[*nft.Set][]nft.Element) {
 	ids := &nft.Set{Name: "ids", Key: frontend, Data: []nft.Field{nft.Priority{}}}
 	known := &nft.Set{Name: "known", Key: []nft.Field{nft.Priority{}, nft.DestAddr{}}}
 	remembered := &nft.Set{Name: "remembered", Key: []nft.Field{nft.SourceAddr{}, nft.Priority{}}, Data: data.Data, Dynamic: true, Size: 1000}
+	clients := &nft.Set{Name: "clients", Key: []nft.Field{nft.SourceAddr{}}, Dynamic: true, Size: 65535}
+	many := make([]string, 2000) // several messages
+	for i := range many {
+		many[i] = []string{"end", "two"}[i%2]
+	}
 	rule := func(comment string, statements ...nft.Statement) nft.Rule {
 		return nft.Rule{Statements: statements, Comment: comment}
 	}
+	var from []nft.Rule
+	for bits := 1; bits <= 8*f.AddrLen(); bits++ {
+		from = append(from, rule("", nft.From{Prefix: netip.PrefixFrom(netip.MustParseAddr(addr), bits).Masked()}, nft.Return{}))
+	}
 	t := &nft.Table{
-		Family: f, Name: "sample", Comment: "a sample", Sets: []*nft.Set{ips, ranges, pairs, verdicts, data, sources, ids, known, remembered},
+		Family: f, Name: "sample", Comment: "a sample", Sets: []*nft.Set{ips, ranges, pairs, verdicts, data, sources, ids, known, remembered, clients},
 		Chains: []*nft.Chain{
 			{Name: "input", Base: &nft.Base{Type: "filter", Hook: nft.Input, Priority: -10}, Rules: []nft.Rule{
 				rule("", nft.NewConnection{}, nft.Jump{Chain: "refuse"})}},
@@ -88,6 +97,18 @@ func sample(f nft.Family) (*nft.Table, map[*nft.Set][]nft.Element) {
 			{Name: "learn", Rules: []nft.Rule{
 				rule("", nft.Transport{Protocol: 6}, nft.SetPriority{Key: []nft.Field{nft.OriginalDest{}, nft.L4Proto{}, nft.OriginalDestPort{}}, Map: "ids"}),
 				rule("", nft.InSet{Key: known.Key, Set: "known"}, nft.Drop{})}},
+			{Name: "end", Rules: []nft.Rule{
+				rule("hairpin", nft.From{Prefix: netip.PrefixFrom(netip.MustParseAddr(addr), 8*f.AddrLen())}, nft.Jump{Chain: "refuse"}),
+				rule("", nft.Remember{Map: "clients", Timeout: 3 * time.Hour, Key: clients.Key}),
+				rule("ns/svc:dns", nft.Translate{Protocol: 17, To: netip.AddrPortFrom(netip.MustParseAddr(addr), 5353)})}},
+			{Name: "six", Rules: []nft.Rule{
+				rule("", nft.InSet{Key: clients.Key, Set: "clients"}, nft.Goto{Chain: "end"}),
+				rule("its endpoints", nft.Spread{Over: []string{"end", "two", "end"}}),
+				rule("", nft.Spread{Over: many}),
+				rule("", nft.Goto{Chain: "end"})}},
+			{Name: "choice", Rules: []nft.Rule{rule("", nft.Spread{Over: []string{"end", "two", "end"}})}},
+			{Name: "choice2", Rules: []nft.Rule{rule("", nft.Spread{Over: []string{"end", "two"}})}},
+			{Name: "from-where", Rules: from},
 			{Name: "two", Rules: []nft.Rule{
 				rule("", nft.TranslateTo{Key: slot(2), Map: "data"}),
 				rule("", nft.Counter{}, nft.Drop{})}},
@@ -223,6 +244,8 @@ func TestDifferencesShow(t *testing.T) {
 		"flush chain ip sample input",
 		"flush chain ip sample from; add rule ip sample from meta mark & 0x2000 != 0 meta mark set meta mark ^ 0x1000 masquerade fully-random",
 		"add rule ip sample to accept",
+		"flush chain ip sample choice; add rule ip sample choice numgen random mod 3 vmap { 0 : goto two, 1 : goto two, 2 : goto end }",
+		"flush chain ip sample choice2; add rule ip sample choice2 numgen random mod 2 vmap { 0 : goto end }",
 	} {
 		name := strings.Fields(command)[4]
 		name = strings.TrimSuffix(name, ";")

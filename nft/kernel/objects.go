@@ -36,10 +36,10 @@ const (
 	verdictGoto = 1<<32 + unix.NFT_GOTO
 )
 
-func (b *batch) set(op *nft.Op) {
-	s, f := op.Set, op.Table.Family
+func (b *batch) set(t *nft.Table, s *nft.Set) {
+	f := t.Family
 	keyType, dataType := s.TypeIDs(f)
-	b.string(unix.NFTA_SET_TABLE, op.Table.Name)
+	b.string(unix.NFTA_SET_TABLE, t.Name)
 	b.string(unix.NFTA_SET_NAME, s.Name)
 	b.uint32(unix.NFTA_SET_FLAGS, s.Flags())
 	b.uint32(unix.NFTA_SET_KEY_TYPE, keyType)
@@ -106,6 +106,9 @@ func (b *batch) rule(op *nft.Op) error {
 	b.string(unix.NFTA_RULE_CHAIN, op.Chain.Name)
 	list := b.nest(unix.NFTA_RULE_EXPRESSIONS)
 	for _, e := range op.Rule.Program(f) {
+		if l, ok := e.(nft.LiteralLookup); ok {
+			e = l.In(b.setID)
+		}
 		data, err := e.Marshal(f)
 		if err != nil {
 			return err
@@ -117,6 +120,38 @@ func (b *batch) rule(op *nft.Op) error {
 		b.bytes(unix.NFTA_RULE_USERDATA, u)
 	}
 	return nil
+}
+
+// literal appends the messages that make the set of operation i's rule, if that
+// has one. It goes by the number that is the latest in b.setID.
+func (b *batch) literal(i int, literal nft.Literal) {
+	if literal == nil {
+		return
+	}
+	op := &b.tx[i]
+	set, elements := literal.Literal()
+	message := func(typ uint16, fill func()) {
+		at, seq := len(b.b), b.next()
+		b.sent = append(b.sent, sent{seq, at, i, 1})
+		b.open(op, typ, unix.NLM_F_CREATE, seq)
+		fill()
+		b.closeMessage(at)
+	}
+	message(unix.NFT_MSG_NEWSET, func() { b.set(op.Table, set) })
+	for len(elements) > 0 {
+		message(unix.NFT_MSG_NEWSETELEM, func() {
+			start := len(b.b)
+			b.string(unix.NFTA_SET_ELEM_LIST_TABLE, op.Table.Name)
+			b.string(unix.NFTA_SET_ELEM_LIST_SET, set.Name)
+			b.uint32(unix.NFTA_SET_ELEM_LIST_SET_ID, b.setID)
+			list := b.nest(unix.NFTA_SET_ELEM_LIST_ELEMENTS)
+			for len(elements) > 0 && len(b.b)-start < elementsEnd {
+				b.element(set, nft.Add, &elements[0])
+				elements = elements[1:]
+			}
+			b.closeNest(list)
+		})
+	}
 }
 
 // elementList appends the elements of operation i and of those that follow
@@ -132,21 +167,20 @@ func (b *batch) elementList(i, at int) int {
 		if op.Set != first.Set || op.Verb != first.Verb || op.Element.Key == "" {
 			break
 		}
-		b.element(op)
+		b.element(op.Set, op.Verb, &op.Element)
 	}
 	b.closeNest(list)
 	return n
 }
 
-func (b *batch) element(op *nft.Op) {
-	e := &op.Element
-	paired := op.Set.Paired()
+func (b *batch) element(set *nft.Set, verb nft.Verb, e *nft.Element) {
+	paired := set.Paired()
 	elem := b.nest(unix.NFTA_LIST_ELEM)
 	b.key(unix.NFTA_SET_ELEM_KEY, e.Key)
 	if e.KeyEnd != "" && !paired {
 		b.key(setElemKeyEnd, e.KeyEnd)
 	}
-	if op.Verb == nft.Add {
+	if verb == nft.Add {
 		switch {
 		case e.Goto != "":
 			data := b.nest(unix.NFTA_SET_ELEM_DATA)

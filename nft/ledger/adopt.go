@@ -65,8 +65,8 @@ func fits(t *nft.Table, h *nft.Held) bool {
 			return false
 		}
 	}
-	for name := range h.Sets {
-		if t.Set(name) == nil {
+	for name, held := range h.Sets {
+		if t.Set(name) == nil && (t.Own == nil || !t.Own.Matches(t.Family, held)) {
 			return false
 		}
 	}
@@ -127,7 +127,12 @@ func (a *Adoption) adoptTable(t *nft.Table, h *nft.Held) {
 			continue
 		}
 		ours := a.chain(t, name)
-		a.idle[chainID{t, name}] = idleChain{differs: ours == nil || !ours.SameRules(t.Family, held)}
+		a.idle[chainID{t, name}] = idleChain{differs: ours == nil || !ours.SameRules(t.Family, held), held: held}
+	}
+	for name := range h.Sets {
+		if t.Set(name) == nil {
+			a.idleSets[setID{t, name}] = true
+		}
 	}
 	a.holdNeeds(t)
 }

@@ -23,8 +23,10 @@ type Ledger struct {
 	stale map[place]nft.Placed
 	// staleRanges are those of it that are ranges, by set.
 	staleRanges map[*nft.Set]map[place]nft.Placed
-	// idle are the chains that no verdict leads to.
+	// idle are the chains that no verdict leads to, or that no owner has.
 	idle map[chainID]idleChain
+	// idleSets are the sets that came with chains which no owner has any more.
+	idleSets map[setID]bool
 	// behind counts the elements behind verdicts that a table has.
 	behind map[*nft.Table]int
 
@@ -45,8 +47,13 @@ type chainID struct {
 }
 
 // idleChain is a chain that is there; differs says that its rules are not
-// those that the layout has for the name.
-type idleChain struct{ differs bool }
+// those that the layout has for the name. Then they are those of chain, if it is
+// one of an owner's, or what was read.
+type idleChain struct {
+	differs bool
+	chain   *nft.Chain
+	held    *nft.HeldChain
+}
 
 // A new rule with a map makes the kernel walk the whole map
 // (nf_tables_bind_set), some 0.4 us an element, so in a table of more than
@@ -64,9 +71,10 @@ func New(chain ChainMaker) *Ledger {
 		chain: chain,
 		uses:  map[place]int{}, leads: map[chainID]int{},
 		stale: map[place]nft.Placed{}, staleRanges: map[*nft.Set]map[place]nft.Placed{},
-		idle:    map[chainID]idleChain{},
-		behind:  map[*nft.Table]int{},
-		scratch: newScratch(),
+		idle:     map[chainID]idleChain{},
+		idleSets: map[setID]bool{},
+		behind:   map[*nft.Table]int{},
+		scratch:  newScratch(),
 	}
 }
 
@@ -87,20 +95,22 @@ type Plan struct {
 	idleChains []chainID      // idle from now on
 	uses       map[place]int
 	leads      map[chainID]int
+	own        ownPlan
 }
 
-// Plan works out how owners that had the elements in old come to have those in
+// Plan works out how owners that had what is in old come to have what is in
 // wanted instead. The account is as before until Done is called with the plan;
 // a plan holds until another one is Done.
-func (l *Ledger) Plan(old, wanted []nft.Placed) *Plan {
+func (l *Ledger) Plan(old, wanted nft.Objects) *Plan {
 	s := &l.scratch
 	s.reset()
-	s.leave(old)
+	s.leave(old.Elements)
 	p := &Plan{uses: map[place]int{}, leads: map[chainID]int{}}
-	l.enter(p, wanted)
+	l.enter(p, wanted.Elements)
 	l.leaveRest(p)
 	l.settleUses(p)
 	l.settleChains(p)
+	l.settleOwn(p, old.Chains, wanted.Chains)
 	p.Chains = len(s.chains)
 	p.Transaction = s.transaction()
 	return p
@@ -339,6 +349,7 @@ func (l *Ledger) Made(p *Plan) {
 			l.idle[id] = idleChain{}
 		}
 	}
+	l.madeOwn(&p.own)
 }
 
 // Done says that the kernel has done the plan.
@@ -356,6 +367,7 @@ func (l *Ledger) Done(p *Plan) {
 	for _, id := range p.idleChains {
 		l.idle[id] = idleChain{}
 	}
+	l.doneOwn(&p.own)
 	keep(l.uses, p.uses)
 	keep(l.leads, p.leads)
 	for i := range p.Transaction {
@@ -384,7 +396,7 @@ func keep[K comparable](counts, changes map[K]int) {
 
 // Stale says whether there is something to sweep.
 func (l *Ledger) Stale() bool {
-	return len(l.stale) > 0 || len(l.sweepable()) > 0
+	return len(l.stale) > 0 || len(l.idleSets) > 0 || len(l.sweepable()) > 0
 }
 
 // Wanted says that an element of a shared set has an owner.
@@ -452,5 +464,6 @@ func (l *Ledger) Sweep() *Plan {
 	for _, id := range ids {
 		p.Transaction = append(p.Transaction, nft.Op{Verb: nft.Delete, Table: id.table, Chain: &nft.Chain{Name: id.name}})
 	}
+	l.sweepSets(p)
 	return p
 }

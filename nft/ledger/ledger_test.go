@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/kube-verdict/kube-verdict/dataplane"
 	"github.com/kube-verdict/kube-verdict/nft"
 	"github.com/kube-verdict/kube-verdict/nft/ledger"
 	"github.com/kube-verdict/kube-verdict/nft/maps"
@@ -23,10 +24,12 @@ func service(name, vip string, endpoints ...string) proxy.Service {
 	return proxy.Service{Name: proxy.Name{Namespace: "ns", Name: name}, Ports: []proxy.Port{port}}
 }
 
-func elements(l *maps.Layout, services ...proxy.Service) []nft.Placed {
-	var all []nft.Placed
+// objects are what Services have in a layout.
+func objects(l dataplane.Layout, services ...proxy.Service) nft.Objects {
+	var all nft.Objects
 	for i := range services {
-		all = l.Elements(all, &services[i])
+		all.Elements = l.Elements(all.Elements, &services[i])
+		all.Chains = l.OwnChains(all.Chains, &services[i])
 	}
 	return all
 }
@@ -172,7 +175,7 @@ func TestPlan(t *testing.T) {
 			layout := maps.NewLayout(maps.Config{})
 			l := ledger.New(layout.Chain)
 			do := func(old, wanted []proxy.Service) nft.Transaction {
-				p := l.Plan(elements(layout, old...), elements(layout, wanted...))
+				p := l.Plan(objects(layout, old...), objects(layout, wanted...))
 				l.Done(p)
 				return p.Transaction
 			}
@@ -211,7 +214,7 @@ func TestStaleElementsAreClaimedBeforeTheyAreSwept(t *testing.T) {
 	layout := maps.NewLayout(maps.Config{})
 	l := ledger.New(layout.Chain)
 	change := func(old, wanted proxy.Service) nft.Transaction {
-		p := l.Plan(elements(layout, old), elements(layout, wanted))
+		p := l.Plan(objects(layout, old), objects(layout, wanted))
 		l.Done(p)
 		return p.Transaction
 	}
@@ -245,8 +248,8 @@ func TestAPlanThatIsNotDoneChangesNothing(t *testing.T) {
 	layout := maps.NewLayout(maps.Config{})
 	l := ledger.New(layout.Chain)
 	x := service("x", "10.0.0.1", a)
-	first := l.Plan(nil, elements(layout, x)).Transaction.String()
-	if again := l.Plan(nil, elements(layout, x)).Transaction.String(); again != first {
+	first := l.Plan(nft.Objects{}, objects(layout, x)).Transaction.String()
+	if again := l.Plan(nft.Objects{}, objects(layout, x)).Transaction.String(); again != first {
 		t.Errorf("first %s\nthen %s", first, again)
 	}
 }

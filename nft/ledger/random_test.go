@@ -117,7 +117,7 @@ func TestRandomChanges(t *testing.T) {
 					wanted = append(wanted, now[name])
 				}
 			}
-			do(l.Plan(elements(layout, old...), elements(layout, wanted...)))
+			do(l.Plan(objects(layout, old...), objects(layout, wanted...)))
 			for r.IntN(2) == 0 && l.Stale() {
 				do(l.Sweep())
 			}
@@ -127,7 +127,7 @@ func TestRandomChanges(t *testing.T) {
 		}
 		fresh := &tables{elements: map[string]nft.Op{}, chains: map[string]bool{}}
 		services := slices.Collect(maps.Values(now))
-		if err := fresh.do(ledger.New(layout.Chain).Plan(nil, elements(layout, services...)).Transaction); err != nil {
+		if err := fresh.do(ledger.New(layout.Chain).Plan(nft.Objects{}, objects(layout, services...)).Transaction); err != nil {
 			t.Fatal(err)
 		}
 		if got, want := k.text(), fresh.text(); got != want {

@@ -14,6 +14,7 @@ type scratch struct {
 	shared  map[place]use
 	leads   map[chainID]int
 	chains  nft.Transaction
+	rules   nft.Transaction // of chains that are in use
 	adds    []nft.Placed
 	deletes []nft.Placed
 }
@@ -42,7 +43,7 @@ func (s *scratch) reset() {
 	clear(s.adds)
 	clear(s.deletes)
 	s.adds, s.deletes = s.adds[:0], s.deletes[:0]
-	s.chains = nil
+	s.chains, s.rules = nil, nil
 }
 
 // leave notes what an owner had.
@@ -70,13 +71,16 @@ func (s *scratch) replace(old, e *nft.Placed) {
 }
 
 // transaction is the plan's operations in their order: chains, the elements
-// behind verdicts, then the rest. What is replaced is deleted before it is
+// behind verdicts, the rules of chains that are in use, then the rest. What is replaced is deleted before it is
 // added, which is as good as at once: a transaction shows itself whole.
 func (s *scratch) transaction() nft.Transaction {
-	tx := slices.Grow(s.chains, len(s.adds)+len(s.deletes))
+	tx := slices.Grow(s.chains, len(s.adds)+len(s.deletes)+len(s.rules))
 	for _, behind := range []bool{true, false} {
 		tx = appendOps(tx, nft.Delete, s.deletes, behind)
 		tx = appendOps(tx, nft.Add, s.adds, behind)
+		if behind {
+			tx = append(tx, s.rules...)
+		}
 	}
 	return tx
 }

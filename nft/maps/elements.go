@@ -8,23 +8,15 @@ import (
 	"time"
 
 	"github.com/kube-verdict/kube-verdict/nft"
+	"github.com/kube-verdict/kube-verdict/nft/layout"
 	"github.com/kube-verdict/kube-verdict/proxy"
 )
 
 // Networks appends the elements that the cluster's networks stand for.
-func (l *Layout) Networks(to []nft.Placed, n Networks) []nft.Placed {
+func (l *Layout) Networks(to []nft.Placed, n layout.Networks) []nft.Placed {
 	for i := range l.families {
 		fam := &l.families[i]
-		f := fam.table.Family
-		to = ranges(to, fam.table, fam.podCIDRs, ofFamily(f, n.Pods))
-		to = ranges(to, fam.table, fam.serviceCIDRs, ofFamily(f, n.Services))
-	}
-	return to
-}
-
-func ranges(to []nft.Placed, t *nft.Table, set *nft.Set, prefixes []netip.Prefix) []nft.Placed {
-	for _, prefix := range prefixes {
-		to = append(to, nft.Placed{Table: t, Set: set, Element: nft.Range(prefix)})
+		to = fam.Networks(to, fam.table, n)
 	}
 	return to
 }
@@ -46,17 +38,17 @@ func (l *Layout) frontend(w *writer, name proxy.Name, port *proxy.Port, frontend
 	n := len(port.Endpoints)
 	w.grow(fam, n)
 	if frontend.Kind == proxy.ClusterIP {
-		w.put(fam, fam.clusterIPs, nft.Element{Key: w.key().addr(frontend.Addr).done()})
+		w.put(fam, fam.ClusterIPs, nft.Element{Key: w.key().addr(frontend.Addr).done()})
 	}
 	key := w.key().addr(frontend.Addr).proto(port.Protocol).port(port.Port).done()
-	comment := comment(name, port)
+	comment := layout.Comment(name, port)
 	if len(port.SourceRanges) > 0 {
 		w.guard(fam, key, comment, port)
 	}
 	if n == 0 && !port.Elsewhere {
-		set := fam.noEndpoints
+		set := fam.NoEndpoints
 		if frontend.Kind == proxy.NodePort {
-			set = fam.noNodePort
+			set = fam.NoNodePort
 		}
 		w.put(fam, set, nft.Element{Key: key, Comment: comment})
 		return
@@ -118,7 +110,7 @@ func (w *writer) slots(fam *family, set *nft.Set, key string, protocol proxy.Pro
 // guard lets only those in that come from the source ranges.
 func (w *writer) guard(fam *family, key, comment string, port *proxy.Port) {
 	w.put(fam, fam.guarded, nft.Element{Key: key, Comment: comment})
-	for _, r := range ofFamily(fam.table.Family, port.SourceRanges) {
+	for _, r := range layout.OfFamily(fam.table.Family, port.SourceRanges) {
 		first, last := nft.Bounds(r)
 		w.put(fam, fam.sourceRanges, nft.Element{Key: w.key().text(key).text(first).done(), KeyEnd: w.key().text(key).text(last).done()})
 	}
@@ -146,15 +138,6 @@ func (w *writer) keep(fam *family, set *nft.Set, key string, id uint32, port *pr
 	for _, ep := range endpoints {
 		w.put(fam, fam.stickyEndpoints, nft.Element{Key: w.key().slot(id).addr(ep.Addr()).port(ep.Port()).done()})
 	}
-}
-
-// comment names the Service port. Kubernetes' longest names of a Service and
-// its namespace fit just so; a port's name that does not fit is left out.
-func comment(name proxy.Name, port *proxy.Port) string {
-	if full := port.FullName(name); len(full) <= nft.MaxElementComment {
-		return full
-	}
-	return name.String()
 }
 
 // writer collects elements. Their keys and data lie one after another in few

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/kube-verdict/kube-verdict/internal/golden"
 	"github.com/kube-verdict/kube-verdict/nft"
 	"github.com/kube-verdict/kube-verdict/nft/maps"
 	"github.com/kube-verdict/kube-verdict/proxy"
@@ -268,7 +269,7 @@ func TestElementsOfNetworks(t *testing.T) {
 		want     string
 	}{
 		{maps.Networks{}, ""},
-		{maps.Networks{Pods: podCIDRs}, "ip pod-cidrs: 10.254.0.0/16, ip6 pod-cidrs: fd00:10:254::/48"},
+		{maps.Networks{Pods: golden.PodCIDRs}, "ip pod-cidrs: 10.254.0.0/16, ip6 pod-cidrs: fd00:10:254::/48"},
 		{maps.Networks{Services: prefixes("fd00:96::/112", "10.96.0.0/16")}, "ip service-cidrs: 10.96.0.0/16, ip6 service-cidrs: fd00:96::/112"},
 		{maps.Networks{Pods: prefixes("10.2.0.0/16", "10.1.0.0/16", "10.3.0.0/16")}, "ip pod-cidrs: 10.1.0.0/16, ip pod-cidrs: 10.2.0.0/16, ip pod-cidrs: 10.3.0.0/16"},
 		{maps.Networks{Pods: prefixes("10.1.0.0/16", "10.0.0.0/8", "10.2.0.0/16", "10.0.0.0/8", "10.0.0.0/9", "11.0.0.0/32")}, "ip pod-cidrs: 10.0.0.0/8, ip pod-cidrs: 11.0.0.0"},

@@ -6,12 +6,13 @@ import (
 	"slices"
 
 	"github.com/kube-verdict/kube-verdict/nft"
+	"github.com/kube-verdict/kube-verdict/nft/layout"
 	"github.com/kube-verdict/kube-verdict/proxy"
 )
 
 // Layout is the two tables as they are for every set of Services.
 type Layout struct {
-	config   Config
+	config   layout.Config
 	families [2]family
 }
 
@@ -19,9 +20,8 @@ type Layout struct {
 type family struct {
 	table *nft.Table
 
-	clusterIPs, serviceCIDRs, podCIDRs *nft.Set
-	guarded, sourceRanges              *nft.Set
-	noEndpoints, noNodePort, hairpin   *nft.Set
+	layout.Sets
+	guarded, sourceRanges, hairpin *nft.Set
 
 	services, endpoints           *nft.Set
 	localServices, localEndpoints *nft.Set
@@ -35,7 +35,7 @@ type family struct {
 }
 
 // NewLayout makes the layout for a valid configuration.
-func NewLayout(c Config) *Layout {
+func NewLayout(c layout.Config) *Layout {
 	l := &Layout{config: c}
 	for i, f := range []nft.Family{nft.IPv4, nft.IPv6} {
 		l.families[i] = newFamily(f, c)
@@ -44,7 +44,7 @@ func NewLayout(c Config) *Layout {
 }
 
 // Known are the networks that the configuration names.
-func (l *Layout) Known() Networks { return Networks{Pods: l.config.PodCIDRs} }
+func (l *Layout) Known() layout.Networks { return layout.Networks{Pods: l.config.PodCIDRs} }
 
 // Tables are our tables, without elements.
 func (l *Layout) Tables() []*nft.Table {
@@ -59,7 +59,7 @@ func (l *Layout) family(f nft.Family) *family {
 }
 
 // frontend is the key that a packet finds its Service by.
-var frontend = []nft.Field{nft.DestAddr{}, nft.L4Proto{}, nft.DestPort{}}
+var frontend = layout.Frontend()
 
 // slot is the key that a packet finds an endpoint by: a random one of n.
 func slot(n uint32) []nft.Field { return append(slices.Clone(frontend), nft.Random{Mod: n}) }
@@ -69,23 +69,14 @@ func slot(n uint32) []nft.Field { return append(slices.Clone(frontend), nft.Rand
 // get a random endpoint for each connection until others time out.
 const maxRemembered = 1 << 19
 
-func newFamily(f nft.Family, c Config) family {
+func newFamily(f nft.Family, c layout.Config) family {
 	source := nft.SourceAddr{}
 	endpoint := []nft.Field{nft.DestAddr{}, nft.DestPort{}}
 	id := nft.Priority{}
 	fam := family{
-		clusterIPs: &nft.Set{Name: "cluster-ips", Key: []nft.Field{nft.DestAddr{}}, Shared: true,
-			Comment: "ClusterIPs of all Services"},
-		serviceCIDRs: &nft.Set{Name: "service-cidrs", Key: []nft.Field{nft.DestAddr{}}, Interval: true,
-			Comment: "addresses that ClusterIPs are allocated from"},
-		podCIDRs: &nft.Set{Name: "pod-cidrs", Key: []nft.Field{source}, Interval: true,
-			Comment: "addresses of pods"},
+		Sets: layout.NewSets(),
 		hairpin: &nft.Set{Name: "hairpin", Key: append([]nft.Field{source}, frontend...), Shared: true,
 			Comment: "endpoints on this node, which may reach themselves"},
-		noEndpoints: &nft.Set{Name: "no-endpoints", Key: frontend,
-			Comment: "frontends without endpoints"},
-		noNodePort: &nft.Set{Name: "no-endpoints-nodeport", Key: frontend,
-			Comment: "NodePorts without endpoints"},
 		guarded: &nft.Set{Name: "guarded", Key: frontend,
 			Comment: "frontends with source ranges"},
 		sourceRanges: &nft.Set{Name: "source-ranges", Key: append(slices.Clone(frontend), source), Interval: true,
@@ -112,15 +103,15 @@ func newFamily(f nft.Family, c Config) family {
 			Comment: "client and Service port to the endpoint it had last"},
 	}
 	fam.table = &nft.Table{
-		Family: f, Name: TableName, Comment: "Service traffic, programmed by kube-verdict",
+		Family: f, Name: layout.TableName, Comment: "Service traffic, programmed by kube-verdict",
 		Sets: []*nft.Set{
-			fam.clusterIPs, fam.serviceCIDRs, fam.podCIDRs, fam.hairpin, fam.noEndpoints, fam.noNodePort, fam.guarded, fam.sourceRanges,
+			fam.ClusterIPs, fam.ServiceCIDRs, fam.PodCIDRs, fam.hairpin, fam.NoEndpoints, fam.NoNodePort, fam.guarded, fam.sourceRanges,
 			fam.services, fam.endpoints, fam.localServices, fam.localEndpoints,
 			fam.stickyServices, fam.stickyIDs, fam.stickyLocalIDs, fam.stickyEndpoints, fam.stickyTimeouts, fam.remembered,
 		},
 		Chains: fixedChains(f, c),
 	}
-	fam.frontendBytes = fam.clusterIPs.KeyLen(f) + fam.services.KeyLen(f)
+	fam.frontendBytes = fam.ClusterIPs.KeyLen(f) + fam.services.KeyLen(f)
 	fam.endpointBytes = fam.endpoints.KeyLen(f) + fam.endpoints.DataLen(f)
 	return fam
 }
@@ -153,18 +144,15 @@ func (l *Layout) Chains(services iter.Seq[*proxy.Service]) map[*nft.Table][]stri
 	return names
 }
 
-// Memory are the sets of a table that clients are remembered in.
-type Memory struct {
-	// Endpoints has those that clients may keep, and Remembered, which rules
-	// write, those that they have.
-	Endpoints, Remembered *nft.Set
-}
-
 // Memory is the table's memory of clients.
-func (l *Layout) Memory(t *nft.Table) Memory {
+func (l *Layout) Memory(t *nft.Table) layout.Memory {
 	fam := l.family(t.Family)
-	return Memory{fam.stickyEndpoints, fam.remembered}
+	return layout.Memory{Endpoints: fam.stickyEndpoints, Remembered: fam.remembered}
 }
 
-// Endpoint is the key in Endpoints that an element of Remembered stands for.
-func (m Memory) Endpoint(f nft.Family, e *nft.Element) string { return e.Key[f.AddrLen():] + e.Data }
+// OwnChains appends nothing: all chains are common to all Services.
+func (l *Layout) OwnChains(to []nft.OwnChain, _ *proxy.Service) []nft.OwnChain { return to }
+
+// Batch is how many elements are best written in one transaction of a large load.
+// Fewer cost more validation, more cost memory.
+func (l *Layout) Batch() int { return 1 << 14 }

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/kube-verdict/kube-verdict/dataplane"
+	"github.com/kube-verdict/kube-verdict/internal/golden"
 	"github.com/kube-verdict/kube-verdict/nft"
 	"github.com/kube-verdict/kube-verdict/nft/maps"
 	"github.com/kube-verdict/kube-verdict/proxy"
@@ -35,7 +36,7 @@ func fixed(t *testing.T, table *nft.Table, name string) string {
 
 // Chains that exist once for each number are made by their names.
 func TestChainsByNumber(t *testing.T) {
-	layout := maps.NewLayout(maps.Config{PodCIDRs: podCIDRs[:1], MasqueradeBit: 12})
+	layout := maps.NewLayout(maps.Config{PodCIDRs: golden.PodCIDRs[:1], MasqueradeBit: 12})
 	const slot = "ip daddr . meta l4proto . th dport . numgen random mod "
 	for _, tc := range []struct{ name, want string }{
 		{"cluster-1", "dnat ip to " + slot + "1 map @endpoints\ncounter drop"},
@@ -105,14 +106,14 @@ func TestHowPodsAreTold(t *testing.T) {
 		services, local string
 	}{
 		{"not at all: nothing is masqueraded for its source", maps.Config{}, services, node[1:]},
-		{"by addresses", maps.Config{PodCIDRs: podCIDRs},
+		{"by addresses", maps.Config{PodCIDRs: golden.PodCIDRs},
 			"ip daddr @cluster-ips ip saddr != @pod-cidrs " + mark + outside + "\n" + services, `ip saddr @pod-cidrs goto sticky comment "from a pod"` + node},
-		{"by addresses of the other family", maps.Config{PodCIDRs: podCIDRs[1:]}, services, node[1:]},
+		{"by addresses of the other family", maps.Config{PodCIDRs: golden.PodCIDRs[1:]}, services, node[1:]},
 		{"by an interface", maps.Config{PodInterface: "cni0"},
 			`ip daddr @cluster-ips iifname != "cni0" ` + mark + outside + "\n" + services, `iifname "cni0" goto sticky comment "from a pod"` + node},
-		{"by interfaces of similar names, rather than by addresses", maps.Config{PodInterface: "cali*", PodCIDRs: podCIDRs},
+		{"by interfaces of similar names, rather than by addresses", maps.Config{PodInterface: "cali*", PodCIDRs: golden.PodCIDRs},
 			`ip daddr @cluster-ips iifname != "cali*" ` + mark + outside + "\n" + services, `iifname "cali*" goto sticky comment "from a pod"` + node},
-		{"that is of no matter where all is masqueraded", maps.Config{MasqueradeAll: true, PodCIDRs: podCIDRs},
+		{"that is of no matter where all is masqueraded", maps.Config{MasqueradeAll: true, PodCIDRs: golden.PodCIDRs},
 			"ip daddr @cluster-ips " + mark + ` comment "masquerade all traffic to ClusterIPs"` + "\n" + services, `ip saddr @pod-cidrs goto sticky comment "from a pod"` + node},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -131,7 +132,7 @@ func TestHowPodsAreTold(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			loads(t, script(t, contents))
+			golden.Loads(t, golden.Script(t, contents))
 		})
 	}
 }

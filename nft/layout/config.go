@@ -1,4 +1,4 @@
-package maps
+package layout
 
 import (
 	"fmt"
@@ -81,11 +81,12 @@ func (n Networks) Equal(o Networks) bool {
 	return slices.Equal(n.Pods, o.Pods) && slices.Equal(n.Services, o.Services)
 }
 
-func (c Config) mark() uint32 { return 1 << c.MasqueradeBit }
+// Mark is the bit as a packet mark.
+func (c Config) Mark() uint32 { return 1 << c.MasqueradeBit }
 
-// ofFamily are the prefixes of a family in order, without those that lie in
+// OfFamily are the prefixes of a family in order, without those that lie in
 // another: the kernel takes no ranges that overlap.
-func ofFamily(f nft.Family, prefixes []netip.Prefix) []netip.Prefix {
+func OfFamily(f nft.Family, prefixes []netip.Prefix) []netip.Prefix {
 	var own []netip.Prefix
 	for _, p := range slices.SortedFunc(slices.Values(prefixes), netip.Prefix.Compare) {
 		if nft.FamilyOf(p.Addr()) == f && (len(own) == 0 || !own[len(own)-1].Contains(p.Addr())) {

@@ -1,0 +1,38 @@
+package dataplane
+
+import (
+	"iter"
+
+	"github.com/kube-verdict/kube-verdict/nft"
+	"github.com/kube-verdict/kube-verdict/nft/layout"
+	"github.com/kube-verdict/kube-verdict/proxy"
+)
+
+// Layout is how Services become objects in our tables. maps.Layout and
+// chains.Layout are the two that there are. Its methods depend on nothing but
+// their arguments, and the same arguments give the same again.
+type Layout interface {
+	// Tables are the tables as they are for every set of Services, without
+	// elements.
+	Tables() []*nft.Table
+	// Known are the networks that the configuration names.
+	Known() layout.Networks
+	// Networks appends the elements that networks stand for.
+	Networks(to []nft.Placed, n layout.Networks) []nft.Placed
+	// Elements appends what a Service adds to sets and maps. It must not keep svc.
+	Elements(to []nft.Placed, svc *proxy.Service) []nft.Placed
+	// OwnChains appends the chains that a Service has for itself, each once. Their
+	// rules lead to one another, and to chains that are always there. It must not
+	// keep svc.
+	OwnChains(to []nft.OwnChain, svc *proxy.Service) []nft.OwnChain
+	// Chain makes a chain that verdicts of several Services may lead to, by its
+	// name; nil if there is none of that name, or if it is always there.
+	Chain(t *nft.Table, name string) *nft.Chain
+	// Chains are the names of such chains, by table, that are better made before
+	// these Services are written.
+	Chains(services iter.Seq[*proxy.Service]) map[*nft.Table][]string
+	// Memory is what has to be deleted when clients' endpoints are gone.
+	Memory(t *nft.Table) layout.Memory
+	// Batch is how many elements go into one transaction of a large load.
+	Batch() int
+}
