@@ -22,7 +22,7 @@ const (
 	//
 	//	KUBE_VERDICT_KILL_ROUNDS=200 go test -run TestKilledAtRandom -v ./e2e
 	killVariable = "KUBE_VERDICT_KILL_ROUNDS"
-	killDefault  = 8
+	killDefault  = 6
 )
 
 // rounds is the number that a variable gives.
@@ -76,6 +76,69 @@ func TestKilledAtRandom(t *testing.T) {
 		}
 	}
 	t.Logf("%d rounds, %d changes, each time equal to a fresh build; the Service that does not change: %v", n, c.changes, callers.stop())
+}
+
+// Killed in the middle of a load that takes several transactions, the agent leaves a
+// part of it. The next one goes on from there, and a Service that was programmed
+// before loses no connection.
+func TestKilledWhileLoading(t *testing.T) {
+	w := newWorld(t)
+	bystander := w.everyWay("bystander", 1)
+	w.backend("a", 1)
+	agent := w.startReady()
+	w.sliced(bystander)
+	w.settled()
+	w.tidy()
+	callers := w.call(w.everyCaller(bystander)...)
+
+	const perLoad, endpoints = 32, 1000
+	others, halves := w.slots(), 0
+	for load := 1; halves < 2; load++ {
+		if load > 10 {
+			t.Fatalf("%d loads have been killed in the middle, want 2", halves)
+		}
+		agent.Kill()
+		for i := range perLoad {
+			svc := w.service(fmt.Sprintf("large-%d-%d", load, i))
+			svc.Spec.Selector = nil
+			w.create(svc)
+			slice := w.slice(svc)
+			for e := range endpoints {
+				slice.Endpoints = append(slice.Endpoints, discoveryv1.Endpoint{Addresses: []string{fmt.Sprintf("10.%d.%d.%d", 100+load, 4*i+e/250, e%250)}})
+			}
+			w.create(slice)
+		}
+		target, slots := w.generation(), w.slots()
+		if load == 1 {
+			target++ // chains come before all else
+		}
+		agent = w.start()
+		w.eventually("a transaction", func() error {
+			for range 1000 {
+				if w.generation() > target {
+					return nil
+				}
+			}
+			return errors.New("there was none")
+		})
+		agent.Kill()
+		got, whole := w.slots()-others, load*perLoad*endpoints
+		t.Logf("killed with %d of %d endpoints in the kernel, %d before", got, whole, slots-others)
+		if got > slots-others && got < whole {
+			halves++
+		}
+		agent = w.startReady()
+		w.equalsFresh()
+	}
+	t.Log(callers.stop())
+}
+
+// slots is the number of endpoints in the kernel.
+func (w *world) slots() int {
+	w.t.Helper()
+	sets, err := w.elements()
+	w.must(err)
+	return len(sets["endpoints"])
 }
 
 // changing makes random changes of Services.

@@ -9,6 +9,9 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/go-logr/logr"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+
 	"github.com/kube-verdict/kube-verdict/cli"
 	"github.com/kube-verdict/kube-verdict/internal/testbed"
 )
@@ -24,6 +27,7 @@ func TestMain(m *testing.M) {
 	if filepath.Base(os.Args[0]) == programName {
 		os.Exit(cli.Main(os.Args[1:]))
 	}
+	log.SetLogger(logr.Discard()) // warnings of the API server, in the tests' own clients
 	os.Exit(run(m))
 }
 

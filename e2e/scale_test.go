@@ -213,9 +213,7 @@ func (f *fleet) costs(a *agent) (replaced, added cost) {
 		before := a.cost()
 		f.update(change.slice)
 		f.w.eventually("the change to be programmed", func() error {
-			now := a.cost()
-			*change.cost = cost{now.Services - before.Services, now.Transactions - before.Transactions,
-				now.Messages - before.Messages, now.Added - before.Added, now.Deleted - before.Deleted}
+			*change.cost = a.cost().since(before)
 			if change.cost.Services != 1 {
 				return fmt.Errorf("%v Services were", change.cost.Services)
 			}

@@ -276,9 +276,11 @@ func (w *world) tidy() {
 		for _, held := range tables {
 			slots, used := 0, map[string]bool{}
 			for _, e := range held.Sets["services"].Elements {
-				n, _ := strconv.Atoi(strings.TrimPrefix(e.Goto, "cluster-"))
+				// "cluster-3", or a chain that leads to it: "external-3".
+				number := e.Goto[strings.LastIndex(e.Goto, "-")+1:]
+				n, _ := strconv.Atoi(number)
 				slots += n
-				used[e.Goto] = true
+				used["cluster-"+number] = true
 			}
 			if got := len(held.Sets["endpoints"].Elements); got != slots {
 				err = fmt.Errorf("table %s has %d slots, %d in use", held.ID, got, slots)
