@@ -79,7 +79,7 @@ func Run(ctx context.Context, api *rest.Config, c Config, log logr.Logger) error
 	flows := newFlows(log, m)
 	follow := &follower{reporter: reporter, flows: flows, checks: checks, health: health}
 	node.moved = follow.moved
-	programmer := dataplane.NewProgrammer(dataplane.NewWriter(counted, maps.NewLayout(c.Layout)), log, follow)
+	programmer := dataplane.NewProgrammer(dataplane.NewWriter(counted, c.tables()), log, follow)
 	loaded := make(chan struct{})
 	services := &controllers.ServiceReconciler{
 		Cache: mgr.GetCache(), Sink: sink{programmer, health}, Node: node.model, Problems: reporter.Problems, Loaded: loaded,

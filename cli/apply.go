@@ -14,13 +14,13 @@ import (
 	"github.com/kube-verdict/kube-verdict/dataplane"
 	"github.com/kube-verdict/kube-verdict/manifests"
 	"github.com/kube-verdict/kube-verdict/nft/kernel"
-	"github.com/kube-verdict/kube-verdict/nft/maps"
 	"github.com/kube-verdict/kube-verdict/proxy"
 )
 
 func newApply(o *options) *cobra.Command {
 	var files []string
 	var dryRun, watch bool
+	var layoutName string
 	cmd := &cobra.Command{
 		Use:   "apply -f FILE|DIR|-",
 		Short: "Program Services from manifests, without a cluster",
@@ -32,7 +32,9 @@ can be; other objects are passed over.
 Once more with the same files writes nothing; with others, only differences. A
 Service that is gone from the files is gone from the kernel. What can't be
 understood is named and left out, the rest is programmed, and the exit status is
-1; what the kernel has of a Service stays while it can't be understood.`,
+1; what the kernel has of a Service stays while it can't be understood.
+
+Tables of the other --layout are replaced in one transaction; connections go on.`,
 		Example: `  kube-verdict apply -f examples/dns-default.yaml --pod-cidrs 10.254.0.0/16
   kube-verdict apply -f services/ --dry-run       # what would change, as nft commands
   kube-verdict apply -f services/ --watch         # and follow the files
@@ -49,6 +51,10 @@ understood is named and left out, the rest is programmed, and the exit status is
 			if err != nil {
 				return err
 			}
+			tables, err := layoutNamed(layoutName, config)
+			if err != nil {
+				return err
+			}
 			conn, err := kernel.Open(0)
 			if err != nil {
 				return err
@@ -56,7 +62,7 @@ understood is named and left out, the rest is programmed, and the exit status is
 			defer func() { _ = conn.Close() }()
 			a := &applier{
 				options: o, files: files, in: cmd.InOrStdin(), out: cmd.OutOrStdout(), errs: cmd.ErrOrStderr(),
-				conn: conn, layout: maps.NewLayout(config), told: map[proxy.Name]bool{},
+				conn: conn, layout: tables, told: map[proxy.Name]bool{},
 			}
 			switch {
 			case dryRun:
@@ -70,6 +76,7 @@ understood is named and left out, the rest is programmed, and the exit status is
 	}
 	flags := cmd.Flags()
 	flags.StringSliceVarP(&files, "filename", "f", nil, "file, directory (its *.yaml, *.yml and *.json), or - for standard input; may be given several times")
+	addLayout(flags, &layoutName)
 	flags.BoolVar(&dryRun, "dry-run", false, "write nothing; print what would be written as commands of nft")
 	flags.BoolVar(&watch, "watch", false, "go on, and apply the files again whenever they change")
 	return cmd
@@ -83,7 +90,7 @@ type applier struct {
 	out, errs io.Writer
 
 	conn       *kernel.Conn
-	layout     *maps.Layout
+	layout     dataplane.Layout
 	programmer *dataplane.Programmer
 	flows      *conntrack.Changes
 	// known are the Services of the last time, told those with a complaint.

@@ -15,7 +15,7 @@ func newCleanup() *cobra.Command {
 		Use:   "cleanup",
 		Short: "Remove our tables from the kernel, and nothing else",
 		Long: `Deletes the tables "ip kube-verdict" and "ip6 kube-verdict" from the current
-network namespace, in one transaction. New connections to Services are then no
+network namespace, whichever their layout, in one transaction. New connections to Services are then no
 longer translated; connections that are established go on.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {

@@ -9,12 +9,11 @@ import (
 
 	"github.com/kube-verdict/kube-verdict/dataplane"
 	"github.com/kube-verdict/kube-verdict/nft"
-	"github.com/kube-verdict/kube-verdict/nft/maps"
 )
 
 func newRender(o *options) *cobra.Command {
 	var files []string
-	var output string
+	var output, layoutName string
 	cmd := &cobra.Command{
 		Use:   "render -f FILE|DIR|-",
 		Short: "Print the ruleset that manifests stand for",
@@ -23,6 +22,7 @@ kernel; it needs no right. The output is a script that "nft -f" accepts and that
 replaces both tables in one transaction, or JSON for other programs.`,
 		Example: `  kube-verdict render -f examples/dns-default.yaml --pod-cidrs 10.254.0.0/16
   kube-verdict render -f services/ | nft -f -
+  kube-verdict render -f services/ --layout chains   # KUBE-SVC-... and KUBE-SEP-... chains
   kube-verdict render -f services/ -o json | jq '.tables[].sets[] | {name, elements: (.elements | length)}'`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -36,11 +36,15 @@ replaces both tables in one transaction, or JSON for other programs.`,
 			if err != nil {
 				return err
 			}
+			tables, err := layoutNamed(layoutName, config)
+			if err != nil {
+				return err
+			}
 			input, err := o.read(files, cmd.InOrStdin(), cmd.ErrOrStderr())
 			if err != nil {
 				return err
 			}
-			contents, err := dataplane.Contents(maps.NewLayout(config), input.networks, input.granted(cmd.ErrOrStderr()))
+			contents, err := dataplane.Contents(tables, input.networks, input.granted(cmd.ErrOrStderr()))
 			if err != nil {
 				return err
 			}
@@ -58,6 +62,7 @@ replaces both tables in one transaction, or JSON for other programs.`,
 		},
 	}
 	cmd.Flags().StringSliceVarP(&files, "filename", "f", nil, "file, directory (its *.yaml, *.yml and *.json), or - for standard input; may be given several times")
+	addLayout(cmd.Flags(), &layoutName)
 	cmd.Flags().StringVarP(&output, "output", "o", "nft", "nft for a script, json for other programs")
 	return cmd
 }

@@ -34,7 +34,8 @@ func newRun(o *options) *cobra.Command {
 		Long: `Follows Services, EndpointSlices and this node's Node, and keeps the kernel's
 tables as they say, until it is ended (SIGTERM, SIGINT). The rules stay when it
 ends: connections go on, and the next start takes them over. To remove them:
-kube-verdict cleanup.
+kube-verdict cleanup. Tables of another layout (feature gate ChainLayout) are
+replaced in one transaction, and connections go on.
 
 It needs CAP_NET_ADMIN in the node's network namespace, and may list and watch
 services, nodes, endpointslices.discovery.k8s.io and

@@ -107,7 +107,7 @@ func (w *Writer) adopt(held []*nft.Held) []ledger.Kept {
 	w.applied = map[proxy.Name]proxy.Service{}
 	w.forget = map[*nft.Table]bool{}
 	for i, t := range w.layout.Tables() {
-		if held[i] != nil && w.layout.Memory(t).Remembered != nil {
+		if memory := w.layout.Memory(t).Remembered; memory != nil && held[i] != nil && held[i].Sets[memory.Name] != nil {
 			w.forget[t] = true
 		}
 	}

@@ -67,15 +67,24 @@ func (s *Suite) check(t *testing.T, scenario Scenario) {
 	}
 }
 
+// eachLayout runs a test with either layout of our tables, by the gates for it.
+func eachLayout(t *testing.T, test func(t *testing.T, gates string)) {
+	t.Run("maps", func(t *testing.T) { test(t, "") })
+	t.Run("chains", func(t *testing.T) { test(t, "ChainLayout=true") })
+}
+
 // Every behaviour of a Service is as kube-proxy's.
 func TestNamed(t *testing.T) {
-	suites := map[options]*Suite{}
-	for _, scenario := range Named() {
-		suite := suites[scenario.options]
-		if suite == nil {
-			suite = newTestSuite(t, scenario.options)
-			suites[scenario.options] = suite
+	eachLayout(t, func(t *testing.T, gates string) {
+		suites := map[options]*Suite{}
+		for _, scenario := range Named() {
+			scenario.gates = gates
+			suite := suites[scenario.options]
+			if suite == nil {
+				suite = newTestSuite(t, scenario.options)
+				suites[scenario.options] = suite
+			}
+			t.Run(scenario.Name, func(t *testing.T) { suite.check(t, scenario) })
 		}
-		t.Run(scenario.Name, func(t *testing.T) { suite.check(t, scenario) })
-	}
+	})
 }

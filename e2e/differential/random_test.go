@@ -34,8 +34,10 @@ func setting(t *testing.T, name string, otherwise uint64) uint64 {
 }
 
 // Clusters that nobody thought of get the same answers, too.
-func TestRandom(t *testing.T) {
-	suite := newTestSuite(t, options{})
+func TestRandom(t *testing.T) { eachLayout(t, testRandom) }
+
+func testRandom(t *testing.T, gates string) {
+	suite := newTestSuite(t, options{gates: gates})
 	runs := setting(t, runsVariable, runsDefault)
 	seed := setting(t, seedVariable, uint64(time.Now().UnixNano()))
 	t.Logf("%d clusters with %d changes each, from seed %d on", runs, changesEach, seed)

@@ -125,6 +125,8 @@ type options struct {
 	nodePortAddresses string
 	masqueradeAll     bool
 	podInterface      string // what the names of pods' interfaces start with
+	// gates are those of ours alone.
+	gates string
 }
 
 // startPeer starts the real kube-proxy in nftables mode.
@@ -165,6 +167,9 @@ func (s *side) startOurs(api *testbed.ControlPlane, o options, program string) e
 		args = append(args, "--pod-interface="+o.podInterface+"*")
 	} else {
 		args = append(args, "--pod-cidrs="+podCIDRs)
+	}
+	if o.gates != "" {
+		args = append(args, "--feature-gates="+o.gates)
 	}
 	var err error
 	s.proxy, err = s.node.Start(program, args...)
