@@ -21,6 +21,9 @@ type options struct {
 	podInterface      string
 	masqueradeAll     bool
 	masqueradeBit     int
+	// anyNodePorts has NodePorts in the model whatever the node's addresses are: at
+	// the unspecified ones.
+	anyNodePorts bool
 }
 
 func (o *options) addTo(flags *pflag.FlagSet) {
@@ -91,5 +94,9 @@ func (o *options) local(object *corev1.Node) (agent.Local, error) {
 	if err != nil {
 		return agent.Local{}, err
 	}
-	return agent.FindLocal(name, object, o.nodePortAddresses)
+	local, err := agent.FindLocal(name, object, o.nodePortAddresses)
+	if o.anyNodePorts {
+		local.NodePorts = []netip.Addr{netip.IPv4Unspecified(), netip.IPv6Unspecified()}
+	}
+	return local, err
 }

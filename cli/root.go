@@ -47,6 +47,6 @@ See what is programmed with: nft list table ip kube-verdict`,
 		SilenceErrors: true,
 	}
 	options.addTo(root.PersistentFlags())
-	root.AddCommand(newRun(options), newApply(options), newRender(options), newExplain(options), newCleanup())
+	root.AddCommand(newRun(options), newApply(options), newRender(options), newExplain(options), newIptablesSave(options), newTranslate(options), newCleanup())
 	return root
 }

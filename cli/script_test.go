@@ -39,6 +39,7 @@ type namespaceKey struct{}
 //	[!] kube-verdict ARGS...   the program, in the namespace
 //	[!] nobody ARGS...         the same without any right
 //	[!] nft ARGS...            stock nft, in the namespace
+//	[!] in-namespace ARGS...   any other program, in the namespace
 //	generation NAME            the number of commits so far, into variable NAME
 func TestScripts(t *testing.T) {
 	testbed.Need(t)
@@ -54,6 +55,11 @@ func TestScripts(t *testing.T) {
 			env.Defer(ns.Close)
 			env.Values[namespaceKey{}] = ns
 			env.Setenv("NODE_NAME", "node-a")
+			root, err := filepath.Abs("..")
+			if err != nil {
+				return err
+			}
+			env.Setenv("ROOT", root)
 			// Who runs without rights has to reach the files all the same.
 			return errors.Join(os.Chmod(filepath.Dir(env.WorkDir), 0o755), os.Chmod(env.WorkDir, 0o755))
 		},
@@ -66,6 +72,9 @@ func TestScripts(t *testing.T) {
 			},
 			"nft": func(ts *testscript.TestScript, neg bool, args []string) {
 				inside(ts, neg, nil, "nft", args)
+			},
+			"in-namespace": func(ts *testscript.TestScript, neg bool, args []string) {
+				inside(ts, neg, nil, args[0], args[1:])
 			},
 			"generation": func(ts *testscript.TestScript, _ bool, args []string) {
 				conn, err := kernel.Open(namespace(ts).Fd())

@@ -29,7 +29,7 @@ type Reading struct {
 
 // Frontend is what a rule says of a frontend besides what connections meet.
 type Frontend struct {
-	Kind proxy.FrontendKind
+	view.Origin
 	// Line is that of the first rule for it.
 	Line int
 }
@@ -78,6 +78,7 @@ type interpreter struct {
 	index       map[*Chain]*index
 	family      int // 4 or 6, 0 as long as it is not known
 	mark        uint32
+	endless     int               // walks that were given up
 	ofChain     map[string]string // see services
 }
 
@@ -201,9 +202,32 @@ func (in *interpreter) single(r *Rule) (netip.Addr, bool) {
 }
 
 func (in *interpreter) note(key view.Key, kind proxy.FrontendKind, r *Rule) {
-	if _, there := in.Frontends[key]; !there {
-		in.Frontends[key] = Frontend{kind, r.Line}
+	f, there := in.Frontends[key]
+	if !there {
+		f = Frontend{view.Origin{Kind: kind}, r.Line}
 	}
+	if f.Kind == proxy.ClusterIP {
+		// No endpoints on this node is the internal policy Local, as well.
+		f.InternalLocal = f.InternalLocal || strings.HasPrefix(r.Jump(), PrefixLocal) || r.Jump() == Drop
+	}
+	in.Frontends[key] = f
+}
+
+// Model is the Services that the rules stand for. Frontends that are of no known
+// Service are warned of.
+func (r *Reading) Model() []proxy.Service {
+	services, unknown := view.Model(r.View, func(key view.Key) view.Origin { return r.Frontends[key].Origin })
+	for _, key := range unknown {
+		r.Warnings = append(r.Warnings, Warning{r.Frontends[key].Line, fmt.Sprintf("no comment says which Service %s is of; it is left out", key)})
+	}
+	for i := range services {
+		for _, p := range services[i].Ports {
+			if port := r.HealthChecks[p.FullName(services[i].Name)]; port != 0 {
+				services[i].HealthCheck.Port = port
+			}
+		}
+	}
+	return services
 }
 
 // kindOf tells by the comment and the chain what kind of address a rule is for.

@@ -29,32 +29,59 @@ const manyEndpoints = 1000
 // Services, as they are granted. The order of Services is theirs; kube-proxy's is
 // another one each time.
 func Render(services []proxy.Service, c Config) *Dump {
-	r := &renderer{Config: c}
+	r := newRenderer(services, c)
 	mangle := tableWith("mangle", "PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING")
 	r.filter = tableWith("filter", "INPUT", "FORWARD", "OUTPUT")
 	r.nat = tableWith("nat", "PREROUTING", "INPUT", "OUTPUT", "POSTROUTING")
 	for _, t := range []*Table{mangle, r.filter, r.nat} {
 		t.Add(chainCanary)
 	}
-	var ports []*servicePort
-	endpoints := 0
-	for i := range services {
-		for _, p := range servicePorts(&services[i], c.IPv6) {
-			ports = append(ports, p)
-			endpoints += len(p.all())
-		}
-	}
-	r.terse = endpoints > manyEndpoints || c.Style == Classic
 	r.fixedFilter()
 	r.fixedNAT()
-	for _, p := range ports {
-		r.port(p)
+	for i := range services {
+		r.service(&services[i])
 	}
 	r.nodePorts()
 	for _, t := range []*Table{mangle, r.filter, r.nat} {
 		t.sort()
 	}
 	return &Dump{Tables: []Table{*mangle, *r.filter, *r.nat}}
+}
+
+// RenderService is the part of Render that one of the Services has, as grep would
+// find it.
+func RenderService(services []proxy.Service, name proxy.Name, c Config) *Dump {
+	r := newRenderer(services, c)
+	r.filter, r.nat = &Table{Name: "filter"}, &Table{Name: "nat"}
+	for i := range services {
+		if services[i].Name == name {
+			r.service(&services[i])
+		}
+	}
+	d := &Dump{}
+	for _, t := range []*Table{r.filter, r.nat} {
+		if len(t.Chains) > 0 {
+			t.sort()
+			d.Tables = append(d.Tables, *t)
+		}
+	}
+	return d
+}
+
+func newRenderer(services []proxy.Service, c Config) *renderer {
+	endpoints := 0
+	for i := range services {
+		for _, p := range servicePorts(&services[i], c.IPv6) {
+			endpoints += len(p.all())
+		}
+	}
+	return &renderer{Config: c, terse: endpoints > manyEndpoints || c.Style == Classic}
+}
+
+func (r *renderer) service(svc *proxy.Service) {
+	for _, p := range servicePorts(svc, r.IPv6) {
+		r.port(p)
+	}
 }
 
 // tableWith is a table with its built-in chains.

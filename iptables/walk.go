@@ -66,6 +66,7 @@ type walker struct {
 	// service is the Service port by the first comment that names one.
 	service  string
 	depth    int
+	steps    int
 	inFilter bool // the table filter, not nat
 }
 
@@ -74,6 +75,9 @@ type walker struct {
 const (
 	maxDepth = 16
 	maxFlows = 64
+	maxSteps = 1 << 20
+	// maxEndless is how many walks may reach the last bound before no other is tried.
+	maxEndless = 8
 )
 
 // chain lets flows through a chain, and gives those that come out at its end.
@@ -88,6 +92,14 @@ func (w *walker) chain(c *Chain, flows []flow, hint string) []flow {
 		}
 		if len(flows) > maxFlows {
 			w.warn(r.Line, "chain %s tells too many kinds of clients apart; what is left is not followed", c.Name)
+			w.finish(flows, lost)
+			return out
+		}
+		if w.steps++; w.steps > maxSteps || w.endless > maxEndless {
+			if w.steps == maxSteps+1 {
+				w.endless++
+				w.warn(r.Line, "chains lead to each other in too many ways, among them %s", c.Name)
+			}
 			w.finish(flows, lost)
 			return out
 		}

@@ -43,6 +43,9 @@ func NewLayout(c layout.Config) *Layout {
 	return l
 }
 
+// Config is what the layout was made for.
+func (l *Layout) Config() Config { return l.config }
+
 // Known are the networks that the configuration names.
 func (l *Layout) Known() layout.Networks { return layout.Networks{Pods: l.config.PodCIDRs} }
 

@@ -1,0 +1,106 @@
+package cli
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/kube-verdict/kube-verdict/iptables"
+	"github.com/kube-verdict/kube-verdict/translate"
+)
+
+// translation is a dump and what it means.
+type translation struct {
+	dump    *iptables.Dump
+	reading *iptables.Reading
+	// node is the name of this node.
+	node string
+}
+
+// form is one way to write a translation. What it can't carry over it adds to the
+// reading's warnings.
+type form struct {
+	name, help string
+	write      func(w io.Writer, t *translation) error
+}
+
+// forms are all that translate writes; the first is the default.
+func forms() []form {
+	return []form{
+		{"manifests", "Services and EndpointSlices, as \"apply\" reads them", func(w io.Writer, t *translation) error {
+			return translate.Manifests(w, t.reading, t.node)
+		}},
+		{"json", "what connections to each frontend meet, and the warnings, for other programs", func(w io.Writer, t *translation) error {
+			return translate.JSON(w, t.reading)
+		}},
+	}
+}
+
+func newTranslate(o *options) *cobra.Command {
+	var output string
+	var names, helps []string
+	for _, f := range forms() {
+		names, helps = append(names, f.name), append(helps, f.name+": "+f.help)
+	}
+	cmd := &cobra.Command{
+		Use:   "translate [FILE|-]",
+		Short: "Translate kube-proxy's iptables rules",
+		Long: `Reads what iptables-save or ip6tables-save printed on a node with kube-proxy in
+iptables mode, of any release from 1.12 on and of either backend, from a file or
+from standard input, and writes what it stands for. It needs no right, and no
+cluster.
+
+Rules of others are left alone. Listings that were pasted from a terminal, with
+prompts, notes and lines that are there twice, are read as well. What can't be
+carried over, what contradicts itself and what is not understood is named on
+standard error, with its line; what is written is the rest.`,
+		Example: `  iptables-save | kube-verdict translate > services.yaml
+  kube-verdict translate node-7.txt -o json | jq '.frontends[] | {frontend, service}'
+  kube-verdict translate node-7.txt | kube-verdict apply -f - --dry-run`,
+		Args: cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			all := forms()
+			i := slices.IndexFunc(all, func(f form) bool { return f.name == output })
+			if i < 0 {
+				return fmt.Errorf("-o %s: must be one of %s", output, strings.Join(names, ", "))
+			}
+			node, err := o.node()
+			if err != nil {
+				return err
+			}
+			in := cmd.InOrStdin()
+			if len(args) > 0 && args[0] != "-" {
+				file, err := os.Open(args[0])
+				if err != nil {
+					return err
+				}
+				defer func() { _ = file.Close() }()
+				in = file
+			}
+			dump, err := iptables.Parse(in)
+			if err != nil {
+				return err
+			}
+			if dump.BothFamilies() {
+				return fmt.Errorf("this is a dump of iptables-save and one of ip6tables-save: translate each on its own")
+			}
+			t := &translation{dump, iptables.Interpret(dump), node}
+			var text strings.Builder
+			err = all[i].write(&text, t)
+			for _, w := range t.reading.Warnings {
+				fmt.Fprintf(cmd.ErrOrStderr(), "warning: %s\n", w)
+			}
+			if err != nil {
+				return err
+			}
+			_, err = io.WriteString(cmd.OutOrStdout(), text.String())
+			return err
+		},
+	}
+	cmd.Flags().StringVarP(&output, "output", "o", names[0], "what to write; "+strings.Join(helps, "; "))
+	return cmd
+}
