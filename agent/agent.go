@@ -36,6 +36,8 @@ import (
 type Config struct {
 	// NodeName names the Node object that stands for this machine.
 	NodeName string
+	// Scope says which Services are ours, and whether packets meet what is programmed.
+	Scope proxy.Scope
 	// NodePortAddresses says which of its addresses accept NodePort traffic.
 	NodePortAddresses []string
 	// PodCIDRsOfNode takes the pod CIDRs from the Node object, not from Layout.
@@ -60,6 +62,12 @@ func Run(ctx context.Context, api *rest.Config, c Config, log logr.Logger) error
 		return err
 	}
 
+	tables := c.tables()
+	// Whoever turns to the scope shadow may do so for a fault, and has no time.
+	if err := dataplane.NewWriter(conn, tables).Bypass(); err != nil {
+		return err
+	}
+
 	mgr, err := newManager(tellReach(api, log), c, log)
 	if err != nil {
 		return err
@@ -77,12 +85,12 @@ func Run(ctx context.Context, api *rest.Config, c Config, log logr.Logger) error
 	checks := healthcheck.New(func() bool { return ready.Load() && health.Healthy() })
 	defer checks.Close()
 	flows := newFlows(log, m)
-	follow := &follower{reporter: reporter, flows: flows, checks: checks, health: health}
+	follow := &follower{reporter: reporter, flows: flows, checks: checks, health: health, shadow: c.Scope == proxy.ScopeShadow}
 	node.moved = follow.moved
-	programmer := dataplane.NewProgrammer(dataplane.NewWriter(counted, c.tables()), log, follow)
+	programmer := dataplane.NewProgrammer(dataplane.NewWriter(counted, tables), log, follow)
 	loaded := make(chan struct{})
 	services := &controllers.ServiceReconciler{
-		Cache: mgr.GetCache(), Sink: sink{programmer, health}, Node: node.model, Problems: reporter.Problems, Loaded: loaded,
+		Cache: mgr.GetCache(), Sink: sink{programmer, health}, Scope: c.Scope, Node: node.model, Problems: reporter.Problems, Loaded: loaded,
 	}
 	if err := services.SetupWithManager(mgr); err != nil {
 		return err
@@ -102,8 +110,12 @@ func Run(ctx context.Context, api *rest.Config, c Config, log logr.Logger) error
 		}
 		networks.setServices(cidrs)
 	}}
-	if err := cidrs.SetupWithManager(mgr); err != nil {
-		return err
+	// Where another proxy serves as well, addresses that are not ours may be its.
+	refuse := c.Scope != proxy.ScopeLabelled
+	if refuse {
+		if err := cidrs.SetupWithManager(mgr); err != nil {
+			return err
+		}
 	}
 	err = mgr.Add(manager.RunnableFunc(func(ctx context.Context) error {
 		// What reads a cache waits until it is synced. The manager must know of no
@@ -115,8 +127,10 @@ func Run(ctx context.Context, api *rest.Config, c Config, log logr.Logger) error
 		if err := node.load(ctx, mgr.GetCache()); err != nil {
 			return err
 		}
-		if err := cidrs.Load(ctx); err != nil {
-			return err
+		if refuse {
+			if err := cidrs.Load(ctx); err != nil {
+				return err
+			}
 		}
 		if err := services.Load(ctx); err != nil {
 			return err
@@ -148,7 +162,7 @@ func Run(ctx context.Context, api *rest.Config, c Config, log logr.Logger) error
 			}
 		}()
 	}
-	log.Info("Starting", "node", c.NodeName, "podCIDRs", c.Layout.PodCIDRs)
+	log.Info("Starting", "node", c.NodeName, "scope", c.Scope, "podCIDRs", c.Layout.PodCIDRs)
 	if len(c.Layout.PodCIDRs) == 0 && c.Layout.PodInterface == "" && !c.Layout.MasqueradeAll {
 		log.Info("No --pod-cidrs and no --pod-interface: traffic to ClusterIPs is not masqueraded, so clients outside the cluster may get no answer")
 	}
@@ -168,7 +182,7 @@ func newManager(api *rest.Config, c Config, log logr.Logger) (ctrl.Manager, erro
 			return nil, err
 		}
 	}
-	cacheOptions, err := controllers.CacheOptions(c.NodeName)
+	cacheOptions, err := controllers.CacheOptions(c.NodeName, c.Scope)
 	if err != nil {
 		return nil, err
 	}

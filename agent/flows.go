@@ -27,7 +27,9 @@ func newFlows(log logr.Logger, m *metrics.Metrics) *flows {
 // add takes changes that the kernel has.
 func (f *flows) add(changes []dataplane.Applied) {
 	for i := range changes {
-		f.changes.Add(changes[i].Old, changes[i].Now)
+		if !changes[i].Released { // else they go on with another proxy
+			f.changes.Add(changes[i].Old, changes[i].Now)
+		}
 	}
 	if f.changes.Len() > 0 {
 		select {

@@ -17,11 +17,19 @@ type follower struct {
 	flows  *flows
 	checks *healthcheck.Servers
 	health *health
-	// unchecked are the Services whose health check node port could not be
-	// opened; they are tried again with every change.
+	// shadow says that another proxy serves what we program: flows and health check
+	// node ports are its.
+	shadow bool
+	// unchecked are the Services whose health check node port could not be opened;
+	// they are tried again with every change, and after a while: another proxy may
+	// be about to leave the port.
 	mu        sync.Mutex
 	unchecked map[proxy.Name]bool
+	retrying  bool
 }
+
+// checkRetry is the time until ports are tried again.
+const checkRetry = time.Second
 
 // Programmed has stale flows deleted, and opens and closes health check node
 // ports.
@@ -31,6 +39,9 @@ func (f *follower) Programmed(changes []dataplane.Applied, took time.Duration) {
 		return
 	}
 	f.reporter.Programmed(len(changes), took)
+	if f.shadow {
+		return
+	}
 	f.flows.add(changes)
 	checks := map[proxy.Name]proxy.HealthCheck{}
 	for i := range changes {
@@ -50,7 +61,9 @@ func (f *follower) Programmed(changes []dataplane.Applied, took time.Duration) {
 func (f *follower) moved(addresses []netip.Addr) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.tell(f.checks.SetAddresses(addresses))
+	if !f.shadow {
+		f.tell(f.checks.SetAddresses(addresses))
+	}
 }
 
 func (f *follower) tell(failures []healthcheck.Failure) {
@@ -64,5 +77,19 @@ func (f *follower) tell(failures []healthcheck.Failure) {
 		if !f.unchecked[name] {
 			f.Unchecked(name, nil)
 		}
+	}
+	if len(f.unchecked) > 0 && !f.retrying {
+		f.retrying = true
+		time.AfterFunc(checkRetry, f.retry)
+	}
+}
+
+// retry tries the ports that could not be opened.
+func (f *follower) retry() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.retrying = false
+	if len(f.unchecked) > 0 {
+		f.tell(f.checks.Update(nil))
 	}
 }

@@ -61,6 +61,11 @@ func (s sink) Delete(name proxy.Name) {
 	s.Sink.Delete(name)
 }
 
+func (s sink) Release(name proxy.Name) {
+	s.health.queued()
+	s.Sink.Release(name)
+}
+
 // listen opens the address; "0" is for none.
 func (h *health) listen(address string) (net.Listener, error) {
 	if address == "0" || address == "" {

@@ -5,12 +5,19 @@ import (
 	"github.com/kube-verdict/kube-verdict/dataplane"
 	"github.com/kube-verdict/kube-verdict/nft/chains"
 	"github.com/kube-verdict/kube-verdict/nft/maps"
+	"github.com/kube-verdict/kube-verdict/proxy"
 )
 
-// tables is the layout that the gates ask for.
+// tables is the layout that the gates ask for; in shadow, packets pass by it.
 func (c *Config) tables() dataplane.Layout {
+	var tables dataplane.Layout = maps.NewLayout(c.Layout)
 	if c.Gates.Enabled(features.ChainLayout) {
-		return chains.NewLayout(c.Layout)
+		tables = chains.NewLayout(c.Layout)
 	}
-	return maps.NewLayout(c.Layout)
+	if c.Scope == proxy.ScopeShadow {
+		for _, t := range tables.Tables() {
+			t.Bypass()
+		}
+	}
+	return tables
 }

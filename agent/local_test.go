@@ -13,6 +13,7 @@ import (
 	"github.com/kube-verdict/kube-verdict/controllers"
 	"github.com/kube-verdict/kube-verdict/healthcheck"
 	"github.com/kube-verdict/kube-verdict/internal/testbed"
+	"github.com/kube-verdict/kube-verdict/proxy"
 )
 
 // object is a Node with addresses such as "InternalIP 10.240.0.11".
@@ -68,7 +69,7 @@ func TestFindLocal(t *testing.T) {
 
 // What the cache keeps of a Node tells as much as the whole.
 func TestSlimNodeIsAsGood(t *testing.T) {
-	options, err := controllers.CacheOptions("node-a")
+	options, err := controllers.CacheOptions("node-a", proxy.ScopeAll)
 	if err != nil {
 		t.Fatal(err)
 	}

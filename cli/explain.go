@@ -135,7 +135,7 @@ func (e *explainer) service(text string) error {
 		switch {
 		case svc.Namespace == name.Namespace && svc.Name == name.Name:
 			in.Service = svc
-		case proxy.Handles(svc):
+		case proxy.Handles(svc, proxy.ScopeAll):
 			// Its addresses are of interest, not its endpoints.
 			other, _ := proxy.Build(svc, nil, local.Node)
 			in.Others = append(in.Others, other)

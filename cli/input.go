@@ -60,7 +60,7 @@ func (o *options) input(objects *manifests.Objects, errs io.Writer) (*input, err
 	}
 	in.tell(errs, problems)
 	for _, svc := range objects.Services {
-		if !proxy.Handles(svc) {
+		if !proxy.Handles(svc, proxy.ScopeAll) {
 			continue
 		}
 		key := types.NamespacedName{Namespace: svc.Namespace, Name: svc.Name}

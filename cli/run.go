@@ -15,6 +15,7 @@ import (
 
 	"github.com/kube-verdict/kube-verdict/agent"
 	"github.com/kube-verdict/kube-verdict/agent/features"
+	"github.com/kube-verdict/kube-verdict/proxy"
 )
 
 // Default addresses. kube-proxy, which may run beside, has 10249 and 10256.
@@ -50,6 +51,9 @@ servicecidrs.networking.k8s.io, and create and patch events.events.k8s.io. Every
 				return fmt.Errorf("--feature-gates: %w (kube-verdict run --help lists them)", err)
 			}
 			c.Gates = gate
+			if err := c.Scope.Validate(); err != nil {
+				return fmt.Errorf("--%w", err)
+			}
 			if c.NodeName, err = o.node(); err != nil {
 				return err
 			}
@@ -78,10 +82,17 @@ servicecidrs.networking.k8s.io, and create and patch events.events.k8s.io. Every
 	flags.StringVar(&kubeconfig, "kubeconfig", "", "file that says how to reach the API server (default: $KUBECONFIG, else the pod's service account)")
 	flags.StringVar(&c.MetricsAddress, "metrics-bind-address", defaultMetricsAddress, "address for /metrics; 0 for none")
 	flags.StringVar(&c.HealthAddress, "health-probe-bind-address", defaultHealthAddress, "address for /livez and /readyz, and /healthz as kube-proxy answers it to load balancers; 0 for none")
+	flags.StringVar((*string)(&c.Scope), "scope", string(proxy.ScopeAll), scopeUsage)
 	flags.Var(cliflag.NewMapStringBool(&gates), "feature-gates", features.Usage())
 	flags.IntVarP(&verbosity, "verbosity", "v", 0, "log more: 1 for every batch of changes, 4 for the client's requests")
 	return cmd
 }
+
+const scopeUsage = `which Services are ours:
+shadow    those of "all", but packets pass by what is programmed: another proxy serves
+labelled  those with the label service.kubernetes.io/service-proxy-name: kube-verdict, which kube-proxy leaves alone
+all       all but those that this label gives to another proxy
+`
 
 // apiConfig is the way to the API server: the file named by the flag, else by
 // $KUBECONFIG, else what a pod is given.

@@ -24,9 +24,9 @@ import (
 const serviceIndex = "service"
 
 // CacheOptions keep only what the model is made of: this node's Node, and
-// Services and EndpointSlices that are ours, without what no packet depends
-// on.
-func CacheOptions(node string) (cache.Options, error) {
+// Services and EndpointSlices, without what no packet depends on, and of those that
+// are not in the scope no more than says so.
+func CacheOptions(node string, scope proxy.Scope) (cache.Options, error) {
 	notHeadless, err := labels.NewRequirement(corev1.IsHeadlessService, selection.DoesNotExist, nil)
 	if err != nil {
 		return cache.Options{}, err
@@ -37,7 +37,7 @@ func CacheOptions(node string) (cache.Options, error) {
 		ByObject: map[client.Object]cache.ByObject{
 			&corev1.Service{}: {
 				Field:                 fields.OneTermNotEqualSelector("spec.clusterIP", corev1.ClusterIPNone),
-				Transform:             slim(slimService),
+				Transform:             slim(func(svc *corev1.Service) { slimService(svc, scope) }),
 				UnsafeDisableDeepCopy: shared,
 			},
 			&discoveryv1.EndpointSlice{}: {
@@ -108,16 +108,17 @@ func slimMeta(m *metav1.ObjectMeta, keep ...string) {
 
 // slimService drops what no packet depends on, and all of a Service that is
 // another proxy's.
-func slimService(svc *corev1.Service) {
+func slimService(svc *corev1.Service, scope proxy.Scope) {
 	slimMeta(&svc.ObjectMeta, proxy.LabelProxyName)
-	if !proxy.Handles(svc) {
+	ours := proxy.Handles(svc, scope)
+	if !ours {
 		// What says that it is not ours.
 		svc.Spec = corev1.ServiceSpec{Type: svc.Spec.Type, ClusterIP: svc.Spec.ClusterIP}
 	}
 	svc.Spec.Selector = nil
 	var balancers []corev1.LoadBalancerIngress
 	for _, b := range svc.Status.LoadBalancer.Ingress {
-		if b.IP != "" && proxy.Handles(svc) {
+		if b.IP != "" && ours {
 			balancers = append(balancers, corev1.LoadBalancerIngress{IP: b.IP, IPMode: b.IPMode})
 		}
 	}

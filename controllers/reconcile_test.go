@@ -151,3 +151,26 @@ func TestCacheIsSmall(t *testing.T) {
 		}
 	}
 }
+
+// A Service that is given to another proxy is let go, not deleted, and comes back.
+func TestServicesGoToOtherProxies(t *testing.T) {
+	w := newWorld(t)
+	svc, _ := w.service("web", "10.0.0.1")
+	w.has("web", "10.0.0.1:8080")
+	before := w.count()
+	svc.Labels = map[string]string{proxy.LabelProxyName: "another"}
+	w.must(w.api.Client.Update(w.ctx, svc))
+	w.has("web", "none such")
+	if got, want := w.since(before), []string{"release " + w.name("web").String()}; !slices.Equal(got, want) {
+		t.Errorf("it was handed over with %q, want %q", got, want)
+	}
+	svc.Labels = nil
+	w.must(w.api.Client.Update(w.ctx, svc))
+	w.has("web", "10.0.0.1:8080")
+	before = w.count()
+	w.must(w.api.Client.Delete(w.ctx, svc))
+	w.has("web", "none such")
+	if got, want := w.since(before), []string{"delete " + w.name("web").String()}; !slices.Equal(got, want) {
+		t.Errorf("deleted, it was handed over with %q, want %q", got, want)
+	}
+}

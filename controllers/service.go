@@ -20,9 +20,11 @@ import (
 type Sink interface {
 	// Update says what a Service is now.
 	Update(proxy.Service)
-	// Delete says that a Service is gone or no longer ours. Deleting what was
-	// never there is fine.
+	// Delete says that a Service is gone. Deleting what was never there is fine.
 	Delete(proxy.Name)
+	// Release says that a Service is another proxy's: its connections go on there.
+	// Releasing what was never there is fine.
+	Release(proxy.Name)
 }
 
 // ServiceReconciler turns a Service and its EndpointSlices into the model.
@@ -30,6 +32,8 @@ type ServiceReconciler struct {
 	// Cache reads what this package's CacheOptions keep.
 	Cache client.Reader
 	Sink  Sink
+	// Scope says which Services are ours.
+	Scope proxy.Scope
 	// Node is this node as it is known now.
 	Node func() proxy.Node
 	// Problems is told what is wrong with a Service, nothing when all is well or
@@ -77,9 +81,13 @@ func (r *ServiceReconciler) hand(ctx context.Context, key types.NamespacedName) 
 	if client.IgnoreNotFound(err) != nil {
 		return fmt.Errorf("service %s: %w", key, err)
 	}
-	if err != nil || !proxy.Handles(&svc) {
+	if err != nil || !proxy.Handles(&svc, r.Scope) {
 		r.Problems(name, nil)
-		r.Sink.Delete(name)
+		if err != nil {
+			r.Sink.Delete(name)
+		} else {
+			r.Sink.Release(name)
+		}
 		return nil
 	}
 	var list discoveryv1.EndpointSliceList

@@ -19,7 +19,7 @@ import (
 // slimmed is what the cache keeps of an object.
 func slimmed[T client.Object](t *testing.T, object T) T {
 	t.Helper()
-	options, err := controllers.CacheOptions("node-a")
+	options, err := controllers.CacheOptions("node-a", proxy.ScopeAll)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -49,11 +49,11 @@ func TestSlimObjectsMakeTheSameModel(t *testing.T) {
 	node.Zone, node.NodePorts = "text", node.Addresses // as in the hints of objects with all fields set
 	for _, svc := range services() {
 		small := slimmed(t, svc)
-		if got, want := proxy.Handles(small), proxy.Handles(svc); got != want {
+		if got, want := proxy.Handles(small, proxy.ScopeAll), proxy.Handles(svc, proxy.ScopeAll); got != want {
 			t.Errorf("%s: whether it is ours is %t, of the whole object %t", svc.Name, got, want)
 			continue
 		}
-		if !proxy.Handles(svc) {
+		if !proxy.Handles(svc, proxy.ScopeAll) {
 			continue
 		}
 		for _, slices := range sliceSets() {
@@ -81,7 +81,7 @@ func TestSlimObjectsAreSmall(t *testing.T) {
 		if name, ok := svc.Labels[proxy.LabelProxyName]; ok {
 			want.Labels = map[string]string{proxy.LabelProxyName: name}
 		}
-		if proxy.Handles(svc) {
+		if proxy.Handles(svc, proxy.ScopeAll) {
 			want.Spec = svc.Spec
 			want.Spec.Selector = nil
 			for _, b := range svc.Status.LoadBalancer.Ingress {

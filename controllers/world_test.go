@@ -70,6 +70,13 @@ func (s *sink) Delete(name proxy.Name) {
 	s.calls = append(s.calls, "delete "+name.String())
 }
 
+func (s *sink) Release(name proxy.Name) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.now, name)
+	s.calls = append(s.calls, "release "+name.String())
+}
+
 // endpoints are those of a Service's first port, as it was last told.
 func (s *sink) endpoints(name proxy.Name) string {
 	s.mu.Lock()
@@ -133,7 +140,7 @@ func newWorld(t *testing.T) *world {
 		w.must(w.api.Client.DeleteAllOf(w.ctx, &corev1.Service{}, client.InNamespace(w.namespace)))
 	})
 
-	options, err := controllers.CacheOptions("node-a")
+	options, err := controllers.CacheOptions("node-a", proxy.ScopeAll)
 	w.must(err)
 	mgr, err := ctrl.NewManager(w.api.Config, ctrl.Options{
 		Scheme: scheme.Scheme, Cache: options, MapperProvider: controllers.Kinds,

@@ -15,7 +15,7 @@ import (
 )
 
 // Programmer keeps the kernel as the Services that it is told of want it.
-// Update, Delete and Replace may be called from any goroutine, return at once,
+// Update, Delete and Release may be called from any goroutine, return at once,
 // and are carried out together with all others that have come meanwhile.
 type Programmer struct {
 	writer   *Writer
@@ -26,6 +26,9 @@ type Programmer struct {
 	mu sync.Mutex
 	// pending is what has come since the last round; nil is for deletion.
 	pending map[proxy.Name]*proxy.Service
+	// released are those of the deletions that are another proxy's now; releasing
+	// are those of this round.
+	released, releasing map[proxy.Name]bool
 	// networks are new ones, if any.
 	networks *layout.Networks
 	wake     chan struct{}
@@ -57,6 +60,8 @@ type Applied struct {
 	Name proxy.Name
 	// Old and Now are without ports where there was or is no Service.
 	Old, Now proxy.Service
+	// Released says that another proxy serves it now.
+	Released bool
 }
 
 // NewProgrammer makes a Programmer that starts with no Service.
@@ -64,7 +69,7 @@ func NewProgrammer(w *Writer, log logr.Logger, observer Observer) *Programmer {
 	return &Programmer{
 		writer: w, log: log, observer: observer,
 		cluster: proxy.NewCluster(),
-		pending: map[proxy.Name]*proxy.Service{},
+		pending: map[proxy.Name]*proxy.Service{}, released: map[proxy.Name]bool{},
 		// One wake-up is enough for any number of changes.
 		wake:     make(chan struct{}, 1),
 		setAside: map[proxy.Name]int{},
@@ -74,8 +79,16 @@ func NewProgrammer(w *Writer, log logr.Logger, observer Observer) *Programmer {
 // Update says what a Service is now.
 func (p *Programmer) Update(svc proxy.Service) { p.put(svc.Name, &svc) }
 
-// Delete says that a Service is gone, or no longer ours.
+// Delete says that a Service is gone.
 func (p *Programmer) Delete(name proxy.Name) { p.put(name, nil) }
+
+// Release says that a Service is another proxy's.
+func (p *Programmer) Release(name proxy.Name) {
+	p.mu.Lock()
+	p.pending[name], p.released[name] = nil, true
+	p.mu.Unlock()
+	p.signal()
+}
 
 // SetNetworks says what the cluster's networks are.
 func (p *Programmer) SetNetworks(n layout.Networks) {
@@ -88,6 +101,7 @@ func (p *Programmer) SetNetworks(n layout.Networks) {
 func (p *Programmer) put(name proxy.Name, svc *proxy.Service) {
 	p.mu.Lock()
 	p.pending[name] = svc
+	delete(p.released, name)
 	p.mu.Unlock()
 	p.signal()
 }
@@ -134,6 +148,8 @@ func (p *Programmer) Run(ctx context.Context, ready func()) error {
 		}
 		if err == nil {
 			tries = 0
+		}
+		if err == nil && !p.writer.Bypassed() {
 			ready()
 			ready = func() {}
 		}
@@ -203,7 +219,7 @@ func (p *Programmer) Round() error {
 func (p *Programmer) pairs(changes []Change) []Applied {
 	pairs := make([]Applied, len(changes))
 	for i, c := range changes {
-		pairs[i] = Applied{Name: c.Name, Now: c.Service}
+		pairs[i] = Applied{Name: c.Name, Now: c.Service, Released: p.releasing[c.Name]}
 		pairs[i].Old, _ = p.writer.Applied(c.Name)
 		if c.Gone {
 			pairs[i].Now = proxy.Service{Name: c.Name}
@@ -220,6 +236,7 @@ func (p *Programmer) take() []proxy.Name {
 	if len(p.pending) > 0 {
 		pending, p.pending = p.pending, map[proxy.Name]*proxy.Service{}
 	}
+	p.releasing, p.released = p.released, map[proxy.Name]bool{}
 	if p.networks != nil {
 		p.writer.SetNetworks(*p.networks)
 		p.networks = nil
@@ -284,8 +301,11 @@ func (p *Programmer) note(changes []Change, failures []Failure) {
 }
 
 // maySweep says that there is something that no Service wants. While part of a
-// Service can't be understood, it may be what that part had.
-func (p *Programmer) maySweep() bool { return p.cluster.Partial() == 0 && p.writer.Stale() }
+// Service can't be understood, it may be what that part had; it has had nothing
+// where packets pass by.
+func (p *Programmer) maySweep() bool {
+	return p.writer.Stale() && (p.cluster.Partial() == 0 || p.writer.Bypassed())
+}
 
 // Settle deletes what no Service wants and waits until that is done.
 func (p *Programmer) Settle() error {

@@ -3,6 +3,7 @@ package dataplane
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"golang.org/x/sys/unix"
 
@@ -23,6 +24,8 @@ type Writer struct {
 	// transaction.
 	base    nft.Transaction
 	rebuild bool
+	// engage has to come when nothing that is stale would be met by a packet.
+	engage nft.Transaction
 	// networks are the cluster's; held are those that the kernel has, if any.
 	networks layout.Networks
 	held     *layout.Networks
@@ -64,17 +67,13 @@ func NewWriter(conn Kernel, l Layout) *Writer {
 // SetNetworks says what the cluster's networks are. The next Program writes them.
 func (w *Writer) SetNetworks(n layout.Networks) { w.networks = n }
 
-// Adopt reads what the kernel holds and takes it over. Nothing is written
-// until Program says what is wanted; all Services have to come in that call,
-// or one Sweep too early deletes what is not there yet.
+// Adopt reads what the kernel holds and takes it over. Nothing is written but
+// what Bypass does, until Program says what is wanted; all Services have to come
+// in that call, or one Sweep too early deletes what is not there yet.
 func (w *Writer) Adopt() error {
-	var held []*nft.Held
-	for _, t := range w.layout.Tables() {
-		h, err := w.conn.Read(t.ID())
-		if err != nil {
-			return err
-		}
-		held = append(held, h)
+	held, err := w.read()
+	if err != nil {
+		return err
 	}
 	for _, kept := range w.adopt(held) {
 		if err := w.keep(kept); err != nil {
@@ -101,9 +100,42 @@ func (w *Writer) keep(kept ledger.Kept) error {
 	return nil
 }
 
+// Bypass leads packets past the tables that the layout says are bypassed.
+func (w *Writer) Bypass() error {
+	if !slices.ContainsFunc(w.layout.Tables(), (*nft.Table).Bypassed) {
+		return nil
+	}
+	_, err := w.read()
+	return err
+}
+
+// read reads the tables, once packets pass by those that are to be bypassed.
+func (w *Writer) read() ([]*nft.Held, error) {
+	var held []*nft.Held
+	for _, t := range w.layout.Tables() {
+		h, err := w.conn.Read(t.ID())
+		if err != nil {
+			return nil, err
+		}
+		held = append(held, h)
+	}
+	for i, step := range ledger.Bypass(w.layout.Tables(), held) {
+		if len(step) == 0 {
+			continue
+		}
+		if i > 0 {
+			w.conn.Quiesce()
+		}
+		if err := w.conn.Commit(step); err != nil {
+			return nil, err
+		}
+	}
+	return held, nil
+}
+
 func (w *Writer) adopt(held []*nft.Held) []ledger.Kept {
 	a := ledger.Adopt(w.layout.Chain, w.layout.Tables(), held)
-	w.ledger, w.base, w.rebuild, w.held = a.Ledger, a.Transaction, a.Rebuild, nil
+	w.ledger, w.base, w.engage, w.rebuild, w.held = a.Ledger, a.Transaction, a.Engage, a.Rebuild, nil
 	w.applied = map[proxy.Name]proxy.Service{}
 	w.forget = map[*nft.Table]bool{}
 	for i, t := range w.layout.Tables() {
@@ -114,8 +146,12 @@ func (w *Writer) adopt(held []*nft.Held) []ledger.Kept {
 	return a.Keep
 }
 
-// Stale says whether the kernel holds something that no Service wants.
-func (w *Writer) Stale() bool { return w.ledger.Stale() || len(w.forget) > 0 }
+// Stale says whether the kernel holds something that no Service wants, or packets
+// still pass by the tables.
+func (w *Writer) Stale() bool { return w.ledger.Stale() || len(w.forget) > 0 || w.Bypassed() }
+
+// Bypassed says that packets pass by the tables until what is stale is swept.
+func (w *Writer) Bypassed() bool { return len(w.engage) > 0 }
 
 // Applied is what the kernel holds of a Service.
 func (w *Writer) Applied(name proxy.Name) (proxy.Service, bool) {
@@ -355,10 +391,18 @@ func (w *Writer) SweepStep() error {
 		}
 		delete(w.forget, t)
 	}
-	if !w.ledger.Stale() {
-		return nil
+	if w.ledger.Stale() && (!w.Bypassed() || w.ledger.Exposed()) {
+		if err := w.do(w.ledger.Sweep()); err != nil {
+			return err
+		}
 	}
-	return w.do(w.ledger.Sweep())
+	if w.Bypassed() && !w.ledger.Exposed() {
+		if err := w.conn.Commit(w.engage); err != nil {
+			return err
+		}
+		w.engage = nil
+	}
+	return nil
 }
 
 // forgetIn has clients forget endpoints that are none any more: the rules that

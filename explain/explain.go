@@ -41,7 +41,7 @@ func Of(in Input) *Report {
 		Service: b.name.String(), Node: in.Node.Name, Zone: in.Node.Zone, NotSeen: in.NotSeen,
 		Definition: definition(svc), Selector: svc.Spec.Selector, Pods: b.pods(), Ports: []Port{}, Kernel: Kernel{State: Unknown},
 	}
-	if !proxy.Handles(svc) {
+	if !proxy.Handles(svc, proxy.ScopeAll) {
 		r.NotOurs = notOurs(svc)
 		return r
 	}

@@ -75,6 +75,7 @@ func (s *Servers) SetAddresses(addresses []netip.Addr) []Failure {
 func (s *Servers) Close() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	clear(s.checks) // no Update after this opens one again
 	for name := range s.running {
 		s.stop(name)
 	}

@@ -28,7 +28,7 @@ func desired(t *testing.T, file string) view.View {
 	node := proxy.Node{Name: "node-a", Zone: "z1", Addresses: nodeAddrs, NodePorts: nodeAddrs}
 	var services []proxy.Service
 	for _, svc := range objects.Services {
-		if proxy.Handles(svc) {
+		if proxy.Handles(svc, proxy.ScopeAll) {
 			model, problems := proxy.Build(svc, objects.Slices[types.NamespacedName{Namespace: svc.Namespace, Name: svc.Name}], node)
 			if len(problems) > 0 {
 				t.Fatal(problems)

@@ -41,6 +41,22 @@ func (t *Table) Set(name string) *Set {
 	return nil
 }
 
+// Bypass takes the rules out of the chains that the kernel calls: what is left
+// can be looked at, and packets pass by it.
+func (t *Table) Bypass() {
+	t.Chains = slices.Clone(t.Chains)
+	for i, c := range t.Chains {
+		if c.Base != nil {
+			t.Chains[i] = &Chain{Name: c.Name, Base: c.Base}
+		}
+	}
+}
+
+// Bypassed says that the chains that the kernel calls have no rules.
+func (t *Table) Bypassed() bool {
+	return !slices.ContainsFunc(t.Chains, func(c *Chain) bool { return c.Base != nil && len(c.Rules) > 0 })
+}
+
 // Chain is a list of rules. With a Base it is called by the kernel; without,
 // by other rules.
 type Chain struct {

@@ -17,6 +17,16 @@ type Held struct {
 	Chains map[string]*HeldChain
 }
 
+// Bypassed says that the chains that the kernel calls have no rules.
+func (h *Held) Bypassed() bool {
+	for _, c := range h.Chains {
+		if c.Base != nil && len(c.Rules) > 0 {
+			return false
+		}
+	}
+	return true
+}
+
 // HeldSet is a set as the kernel has it.
 type HeldSet struct {
 	Name              string

@@ -10,24 +10,6 @@ import (
 	discoveryv1 "k8s.io/api/discovery/v1"
 )
 
-const (
-	// LabelProxyName on a Service names the proxy that serves it, in place of
-	// the cluster's default one.
-	LabelProxyName = "service.kubernetes.io/service-proxy-name"
-	// ProxyName is ours.
-	ProxyName = "kube-verdict"
-)
-
-// Handles says whether a Service's traffic is ours: it has a virtual address,
-// and no other proxy is named for it. A Service of type ClusterIP without a
-// cluster IP is ours to complain of; the API server has none such.
-func Handles(svc *corev1.Service) bool {
-	if name, ok := svc.Labels[LabelProxyName]; ok && name != ProxyName {
-		return false
-	}
-	return svc.Spec.Type != corev1.ServiceTypeExternalName && svc.Spec.ClusterIP != corev1.ClusterIPNone
-}
-
 // Build makes the model of one Service that Handles says is ours, from all of
 // its EndpointSlices. The result does not depend on the slices' order.
 func Build(svc *corev1.Service, endpointSlices []*discoveryv1.EndpointSlice, node Node) (Service, []Problem) {

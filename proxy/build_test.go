@@ -292,7 +292,7 @@ func TestProblems(t *testing.T) {
 func TestHandles(t *testing.T) {
 	for _, tc := range []struct {
 		text string
-		want bool
+		want bool // in the scopes shadow and all
 	}{
 		{"spec: {clusterIP: 10.96.0.1}", true},
 		{"spec: {type: NodePort, clusterIP: 10.96.0.1}", true},
@@ -307,8 +307,15 @@ func TestHandles(t *testing.T) {
 		{"metadata: {labels: {service.kubernetes.io/service-proxy-name: kube-verdict}}\nspec: {clusterIP: None}", false},
 		{"metadata: {labels: {service.kubernetes.io/headless: ''}}\nspec: {clusterIP: 10.96.0.1}", true},
 	} {
-		if got := proxy.Handles(decode[corev1.Service](t, tc.text)); got != tc.want {
-			t.Errorf("Handles is %t of\n%s", got, tc.text)
+		svc := decode[corev1.Service](t, tc.text)
+		for _, scope := range proxy.Scopes() {
+			want := tc.want
+			if scope == proxy.ScopeLabelled {
+				want = want && svc.Labels[proxy.LabelProxyName] == proxy.ProxyName
+			}
+			if got := proxy.Handles(svc, scope); got != want {
+				t.Errorf("in the scope %s, Handles is %t of\n%s", scope, got, tc.text)
+			}
 		}
 	}
 }

@@ -65,7 +65,7 @@ func (n *paperNode) program(services []Service) {
 		decode(n.t, s.object(), svc)
 		decode(n.t, s.status(), balancer)
 		svc.Status = balancer.Status
-		if !proxy.Handles(svc) {
+		if !proxy.Handles(svc, proxy.ScopeAll) {
 			continue
 		}
 		var list []*discoveryv1.EndpointSlice

@@ -13,6 +13,10 @@ type Adoption struct {
 	// Transaction brings the tables and their fixed chains about. It is empty
 	// when they are there already.
 	Transaction nft.Transaction
+	// Engage gives the base chains of a bypassed table their rules. It belongs into
+	// a transaction of its own, once the elements are there and nothing is Exposed:
+	// packets then meet all of what is wanted, and nothing else.
+	Engage nft.Transaction
 	// Rebuild says that a table of another layout is replaced: all elements
 	// belong into the same transaction, or they would be missing for a while.
 	Rebuild bool
@@ -107,9 +111,15 @@ func (a *Adoption) adoptTable(t *nft.Table, h *nft.Held) {
 	}
 	fixed := map[string]bool{}
 	var missing, changed []*nft.Chain
+	bypassed := h.Bypassed()
 	for _, c := range t.Chains {
 		fixed[c.Name] = true
 		switch held := h.Chains[c.Name]; {
+		case bypassed && c.Base != nil && len(c.Rules) > 0:
+			if held == nil {
+				a.Transaction = append(a.Transaction, nft.Op{Verb: nft.Add, Table: t, Chain: c})
+			}
+			a.Engage.ReplaceRules(t, c)
 		case held == nil:
 			missing = append(missing, c)
 		case !c.SameRules(t.Family, held):

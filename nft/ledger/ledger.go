@@ -399,6 +399,17 @@ func (l *Ledger) Stale() bool {
 	return len(l.stale) > 0 || len(l.idleSets) > 0 || len(l.sweepable()) > 0
 }
 
+// Exposed says whether a packet would meet something stale: what is behind
+// verdicts it does not.
+func (l *Ledger) Exposed() bool {
+	for _, e := range l.stale {
+		if !e.Set.Behind {
+			return true
+		}
+	}
+	return false
+}
+
 // Wanted says that an element of a shared set has an owner.
 func (l *Ledger) Wanted(set *nft.Set, key string) bool {
 	return l.uses[place{set, key}] > 0

@@ -31,7 +31,7 @@ func services(t *testing.T, file string) []proxy.Service {
 	cluster := proxy.NewCluster()
 	node := proxy.Node{Name: "node-a", Zone: "z1", Addresses: nodeAddrs, NodePorts: nodeAddrs}
 	for _, svc := range objects.Services {
-		if proxy.Handles(svc) {
+		if proxy.Handles(svc, proxy.ScopeAll) {
 			model, _ := proxy.Build(svc, objects.Slices[types.NamespacedName{Namespace: svc.Namespace, Name: svc.Name}], node)
 			cluster.Set(model)
 		}
