@@ -132,7 +132,7 @@ func sameServer(a, b map[netip.AddrPort]int) bool {
 // An endpoint that keeps itself is answered while it goes, too: until clients have
 // forgotten it, what it sends itself is masqueraded.
 func TestAnEndpointThatKeepsItselfGoes(t *testing.T) {
-	w := newWorld(t)
+	w := newWorld(t, flat)
 	own := "*10.254.0.1:8080,*[fd00:10:254::1]:8080"
 	rest := "*10.254.0.2:8080,*[fd00:10:254::2]:8080"
 	for i, to := range frontends {
