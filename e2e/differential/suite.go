@@ -8,6 +8,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/kube-verdict/kube-verdict/internal/testbed"
 )
@@ -43,7 +44,8 @@ func NewSuite(ctx context.Context, o options, program, dir string) (*Suite, erro
 	if err := s.api.Namespace(ctx, namespace); err != nil {
 		return fail(err)
 	}
-	if _, err := s.api.Node(ctx, NodeName, map[string]string{corev1.LabelTopologyZone: "zone-a"}, nodeAddrs[:2]...); err != nil {
+	node, err := s.api.Node(ctx, NodeName, nil, nodeAddrs[:2]...)
+	if err != nil {
 		return fail(err)
 	}
 	if s.theirs, err = newSide("kube-proxy", s.api); err != nil {
@@ -53,6 +55,17 @@ func NewSuite(ctx context.Context, o options, program, dir string) (*Suite, erro
 		return fail(err)
 	}
 	if err := errors.Join(s.theirs.startPeer(s.api, o, dir), s.ours.startOurs(s.api, o, program)); err != nil {
+		return fail(err)
+	}
+	// kube-proxy misses the zone that its node has at the start when it hears of it
+	// before its handler is registered (pkg/proxy/config.NodeTopologyConfig), and
+	// then passes hints over. It does not miss a change.
+	if err := s.settle(ctx); err != nil {
+		return fail(err)
+	}
+	before := node.DeepCopy()
+	node.Labels = map[string]string{corev1.LabelTopologyZone: "zone-a"}
+	if err := s.api.Client.Patch(ctx, node, client.MergeFrom(before)); err != nil {
 		return fail(err)
 	}
 	return s, nil
