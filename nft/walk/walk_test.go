@@ -90,14 +90,13 @@ func TestOurTablesDoWhatServicesMean(t *testing.T) {
 	for _, tc := range []struct {
 		name   string
 		layout maps.Config
-		of     view.Config
 	}{
-		{"pods by their addresses", maps.Config{PodCIDRs: podCIDRs}, view.Config{}},
-		{"pods by their interface", maps.Config{PodInterface: "cali*"}, view.Config{}},
-		{"pods by a bridge", maps.Config{PodInterface: "cni0"}, view.Config{}},
-		{"nothing tells pods", maps.Config{}, view.Config{NoPods4: true, NoPods6: true}},
-		{"pods of IPv4 only", maps.Config{PodCIDRs: podCIDRs[:1]}, view.Config{NoPods6: true}},
-		{"masquerade all", maps.Config{PodCIDRs: podCIDRs, MasqueradeAll: true}, view.Config{MasqueradeAll: true}},
+		{"pods by their addresses", maps.Config{PodCIDRs: podCIDRs}},
+		{"pods by their interface", maps.Config{PodInterface: "cali*"}},
+		{"pods by a bridge", maps.Config{PodInterface: "cni0"}},
+		{"nothing tells pods", maps.Config{}},
+		{"pods of IPv4 only", maps.Config{PodCIDRs: podCIDRs[:1]}},
+		{"masquerade all", maps.Config{PodCIDRs: podCIDRs, MasqueradeAll: true}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			tc.layout.MasqueradeBit = 12
@@ -106,7 +105,7 @@ func TestOurTablesDoWhatServicesMean(t *testing.T) {
 				list := services(t, file)
 				program(t, ns, tc.layout, list)
 				have := read(t, kernel.NewOnlooker(open(t, ns)), maps.TableName, walk.Options{NodeAddrs: nodeAddrs})
-				want := tc.of.Of(list)
+				want := tc.layout.View().Of(list)
 				if got := texts(want, have); got != "" {
 					t.Errorf("%s:\n%s", file, got)
 				}
