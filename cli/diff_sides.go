@@ -136,7 +136,7 @@ func (d *differ) config() (view.Config, error) {
 		return config.View(), nil
 	}
 	// Who may not read the kernel compares manifests and dumps all the same.
-	if held, err := readKernel(config, false); err == nil && held.any() {
+	if held, err := readKernel(config, false); err == nil && held.told {
 		return held.layout.Config().View(), nil
 	}
 	return view.Config{}, nil

@@ -36,7 +36,7 @@ type Config struct {
 
 // View is what of it connections notice.
 func (c Config) View() view.Config {
-	told := func(f nft.Family) bool { return c.PodInterface != "" || len(ofFamily(f, c.PodCIDRs)) > 0 }
+	told := func(f nft.Family) bool { return c.PodInterface != "" || len(OfFamily(f, c.PodCIDRs)) > 0 }
 	return view.Config{MasqueradeAll: c.MasqueradeAll, NoPods4: !told(nft.IPv4), NoPods6: !told(nft.IPv6)}
 }
 
