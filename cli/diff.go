@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/kube-verdict/kube-verdict/proxy"
 	"github.com/kube-verdict/kube-verdict/view"
 )
 
@@ -60,6 +61,9 @@ The exit status is 0 without a difference, 1 with some, 2 in trouble.`,
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			d.cmd = cmd
+			if err := d.scope.Validate(); err != nil {
+				return trouble(fmt.Errorf("--%w", err))
+			}
 			different, err := d.run(args)
 			switch {
 			case err != nil:
@@ -74,6 +78,7 @@ The exit status is 0 without a difference, 1 with some, 2 in trouble.`,
 	flags := cmd.Flags()
 	d.source.addTo(flags)
 	flags.StringVarP(&d.output, "output", "o", "", "json for other programs")
+	flags.StringVar((*string)(&d.scope), "scope", string(proxy.ScopeAll), "which Services are desired: as the agent is told with its --scope")
 	return cmd
 }
 
@@ -85,6 +90,7 @@ type differ struct {
 	source  source
 	cmd     *cobra.Command
 	output  string
+	scope   proxy.Scope
 	// known are addresses of this node's from its Node object.
 	known []netip.Addr
 }

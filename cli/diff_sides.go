@@ -112,7 +112,7 @@ func (d *differ) desired(theirs bool) (side, error) {
 	}
 	in := &input{}
 	for _, svc := range all.Services {
-		if _, others := svc.Labels[proxy.LabelProxyName]; !proxy.Handles(svc) || theirs && others {
+		if _, others := svc.Labels[proxy.LabelProxyName]; !proxy.Handles(svc, d.scope) || theirs && others {
 			continue
 		}
 		model, problems := proxy.Build(svc, all.Slices[types.NamespacedName{Namespace: svc.Namespace, Name: svc.Name}], local.Node)
