@@ -62,6 +62,6 @@ See what is programmed with: nft list table ip kube-verdict`,
 		SilenceErrors: true,
 	}
 	options.addTo(root.PersistentFlags())
-	root.AddCommand(newRun(options), newApply(options), newRender(options), newExplain(options), newDiff(options), newIptablesSave(options), newTranslate(options), newCleanup())
+	root.AddCommand(newRun(options), newApply(options), newRender(options), newExplain(options), newTrace(), newDiff(options), newIptablesSave(options), newTranslate(options), newCleanup())
 	return root
 }
