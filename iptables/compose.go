@@ -61,7 +61,11 @@ func (in *interpreter) leaveOut(key view.Key, format string, args ...any) {
 // balanced puts together what clients meet that get endpoints.
 func (in *interpreter) balanced(key view.Key, p *view.Port, pod, node, outside *result) {
 	line := in.Frontends[key].Line
-	p.Sources = view.Union(outside.sources)
+	for _, r := range []*result{outside, node, pod} {
+		if p.Sources == nil && r.fate == balanced {
+			p.Sources = view.Union(r.sources)
+		}
+	}
 	p.Affinity = time.Duration(max(pod.affinity, node.affinity, outside.affinity)) * time.Second
 	// All clients but those from outside get any endpoint, and their address is
 	// hidden unless they are pods; those from outside keep theirs.

@@ -47,43 +47,10 @@ func kubeProxy(ipv6 bool) Config {
 	return c
 }
 
-// lines are the lines of a dump in an order that does not depend on that of
-// Services. The rules of one Service port keep theirs, and comment lines are left
-// out.
-func lines(d *Dump) []string {
-	var all []string
-	for i := range d.Tables {
-		t := &d.Tables[i]
-		all = append(all, "*"+t.Name)
-		for _, c := range t.Chains {
-			all = append(all, ":"+c.Name)
-			rules := slices.Clone(c.Rules)
-			switch c.Name {
-			case chainServices, chainNodePorts, chainExternalServices, chainProxyFirewall:
-				slices.SortStableFunc(rules, func(a, b Rule) int { return strings.Compare(ofService(&a), ofService(&b)) })
-			}
-			for i := range rules {
-				all = append(all, rules[i].Text(c.Name))
-			}
-		}
-	}
-	return all
-}
-
-// ofService is the Service port that a rule's comment begins with; the last rule
-// of KUBE-SERVICES stays the last.
-func ofService(r *Rule) string {
-	name, _, _ := strings.Cut(r.Comment(), " ")
-	if !strings.Contains(name, "/") {
-		return "~"
-	}
-	return name
-}
-
 // compareDumps fails when two dumps differ in more than the order of Services.
 func compareDumps(t testing.TB, want, got *Dump) {
 	t.Helper()
-	w, g := lines(want), lines(got)
+	w, g := want.Lines(), got.Lines()
 	if !slices.Equal(w, g) {
 		t.Error(firstDifference(strings.Join(w, "\n"), strings.Join(g, "\n")))
 	}

@@ -55,6 +55,8 @@ type servicePort struct {
 	spec     corev1.ServicePort
 	// endpoints are those of IPv4 and of IPv6.
 	endpoints [2][]proxy.Endpoint
+	// anyClient are those that the traffic policy Cluster has, where it is in use.
+	anyClient map[netip.AddrPort]bool
 }
 
 func (b *objectBuilder) port(p *proxy.Port) *servicePort {
@@ -63,7 +65,7 @@ func (b *objectBuilder) port(p *proxy.Port) *servicePort {
 			return have
 		}
 	}
-	made := &servicePort{name: p.Name, protocol: p.Protocol}
+	made := &servicePort{name: p.Name, protocol: p.Protocol, anyClient: map[netip.AddrPort]bool{}}
 	made.spec = corev1.ServicePort{Name: p.Name, Protocol: corev1.Protocol(strings.ToUpper(p.Protocol.String()))}
 	b.ports = append(b.ports, made)
 	return made
@@ -194,6 +196,11 @@ func (b *objectBuilder) families(spec *corev1.ServiceSpec) {
 
 // add takes the endpoints of one way to the port: all of them, wherever they serve.
 func (p *servicePort) add(way *proxy.Port) {
+	if !way.InternalLocal {
+		for _, e := range way.Endpoints {
+			p.anyClient[e.AddrPort] = true
+		}
+	}
 	for _, list := range [][]proxy.Endpoint{way.LocalEndpoints, way.Endpoints} {
 		for _, e := range list {
 			family := &p.endpoints[1]
@@ -237,10 +244,11 @@ func (b *objectBuilder) slices() []runtime.Object {
 		groups := map[string]*discoveryv1.EndpointSlice{}
 		for _, p := range b.ports {
 			for number, addrs := range byNumber(p.endpoints[family]) {
-				key := fmt.Sprint(addrs)
+				hints := p.hints(family, number, addrs, b.node)
+				key := fmt.Sprint(addrs, hints)
 				slice := groups[key]
 				if slice == nil || slices.ContainsFunc(slice.Ports, func(have discoveryv1.EndpointPort) bool { return *have.Name == p.name }) {
-					slice = b.slice(kind, len(all)+1, addrs, local)
+					slice = b.slice(kind, len(all)+1, addrs, local, hints)
 					groups[key] = slice
 					all = append(all, slice)
 				}
@@ -250,6 +258,27 @@ func (b *objectBuilder) slices() []runtime.Object {
 		}
 	}
 	return all
+}
+
+// hints keep endpoints that only the policy Local has from other clients: they are
+// meant for another node, which that policy does not heed. There are none where
+// there is no such endpoint.
+func (p *servicePort) hints(family int, number uint16, addrs []netip.Addr, node string) []string {
+	all := true
+	for _, e := range p.endpoints[family] {
+		all = all && p.anyClient[e.AddrPort]
+	}
+	if all || len(p.anyClient) == 0 {
+		return nil
+	}
+	nodes := make([]string, len(addrs))
+	for i, a := range addrs {
+		nodes[i] = elsewhere
+		if p.anyClient[netip.AddrPortFrom(a, number)] {
+			nodes[i] = node
+		}
+	}
+	return nodes
 }
 
 // byNumber goes through the endpoints' port numbers, lowest first, and gives the
@@ -280,7 +309,7 @@ func (b *objectBuilder) localAddrs() map[netip.Addr]string {
 	nodes := map[netip.Addr]string{}
 	for i := range b.svc.Ports {
 		p := &b.svc.Ports[i]
-		for _, e := range p.Endpoints {
+		for _, e := range slices.Concat(p.Endpoints, p.LocalEndpoints) {
 			switch {
 			case e.Local:
 				nodes[e.Addr()] = b.node
@@ -292,7 +321,7 @@ func (b *objectBuilder) localAddrs() map[netip.Addr]string {
 	return nodes
 }
 
-func (b *objectBuilder) slice(kind discoveryv1.AddressType, number int, addrs []netip.Addr, nodes map[netip.Addr]string) *discoveryv1.EndpointSlice {
+func (b *objectBuilder) slice(kind discoveryv1.AddressType, number int, addrs []netip.Addr, nodes map[netip.Addr]string, hints []string) *discoveryv1.EndpointSlice {
 	slice := &discoveryv1.EndpointSlice{
 		TypeMeta: metav1.TypeMeta{APIVersion: "discovery.k8s.io/v1", Kind: "EndpointSlice"},
 		ObjectMeta: metav1.ObjectMeta{
@@ -302,10 +331,13 @@ func (b *objectBuilder) slice(kind discoveryv1.AddressType, number int, addrs []
 		AddressType: kind,
 	}
 	yes := true
-	for _, a := range addrs {
+	for i, a := range addrs {
 		e := discoveryv1.Endpoint{Addresses: []string{a.String()}, Conditions: discoveryv1.EndpointConditions{Ready: &yes}}
 		if node := nodes[a]; node != "" {
 			e.NodeName = &node
+		}
+		if hints != nil {
+			e.Hints = &discoveryv1.EndpointHints{ForNodes: []discoveryv1.ForNode{{Name: hints[i]}}}
 		}
 		slice.Endpoints = append(slice.Endpoints, e)
 	}
