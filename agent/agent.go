@@ -50,6 +50,10 @@ type Config struct {
 	Gates featuregate.FeatureGate
 }
 
+// handOver is how long a Service stays ours that has been given to another proxy.
+// kube-proxy writes once a second at most, and may need some for it.
+const handOver = 5 * time.Second
+
 // Run follows the API server and programs the kernel until the context ends.
 func Run(ctx context.Context, api *rest.Config, c Config, log logr.Logger) error {
 	conn, err := kernel.Open(0)
@@ -91,6 +95,7 @@ func Run(ctx context.Context, api *rest.Config, c Config, log logr.Logger) error
 	loaded := make(chan struct{})
 	services := &controllers.ServiceReconciler{
 		Cache: mgr.GetCache(), Sink: sink{programmer, health}, Scope: c.Scope, Node: node.model, Problems: reporter.Problems, Loaded: loaded,
+		HandOver: handOver,
 	}
 	if err := services.SetupWithManager(mgr); err != nil {
 		return err

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"slices"
 	"testing"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
@@ -149,6 +150,54 @@ func TestCacheIsSmall(t *testing.T) {
 		if pair.kept.GetUID() != pair.whole.GetUID() || pair.kept.GetName() != pair.whole.GetName() {
 			t.Errorf("the cache has %s, not %s", pair.kept.GetName(), pair.whole.GetName())
 		}
+	}
+}
+
+// A Service that is given to another proxy stays ours for a while, unless it comes
+// back or has no address any more.
+func TestServicesAreHandedOver(t *testing.T) {
+	w := newWorld(t)
+	svc, _ := w.service("web", "10.0.0.1")
+	w.has("web", "10.0.0.1:8080")
+	key := client.ObjectKeyFromObject(svc)
+	told, loaded := newSink(), make(chan struct{})
+	close(loaded)
+	r := &controllers.ServiceReconciler{Cache: w.cache, Sink: told, Loaded: loaded, Node: theNode,
+		Problems: func(proxy.Name, []proxy.Problem) {}, HandOver: time.Hour}
+	become := func(change func()) time.Duration {
+		t.Helper()
+		change()
+		w.must(w.api.Client.Update(w.ctx, svc))
+		w.eventually("the cache to follow", func() bool {
+			var cached corev1.Service
+			return w.cache.Get(w.ctx, key, &cached) == nil && cached.ResourceVersion == svc.ResourceVersion
+		})
+		result, err := r.Reconcile(w.ctx, ctrl.Request{NamespacedName: key})
+		w.must(err)
+		return result.RequeueAfter
+	}
+	theirs := func() { svc.Labels = map[string]string{proxy.LabelProxyName: "another"} }
+	ours := func() { svc.Labels = nil }
+
+	become(ours)
+	for range 2 {
+		if wait := become(theirs); wait <= 0 || told.endpoints(w.name("web")) != "10.0.0.1:8080" {
+			t.Errorf("given to another proxy, it is looked at again after %v, and its endpoints are %s", wait, told.endpoints(w.name("web")))
+		}
+		become(ours)
+	}
+	r.HandOver = 0
+	if wait := become(theirs); wait != 0 || told.endpoints(w.name("web")) != "none such" {
+		t.Errorf("after its time, it is looked at again after %v, and its endpoints are %s", wait, told.endpoints(w.name("web")))
+	}
+	r.HandOver = time.Hour
+	become(ours)
+	wait := become(func() {
+		svc.Spec.Type, svc.Spec.ExternalName = corev1.ServiceTypeExternalName, "example.com"
+		svc.Spec.ClusterIP, svc.Spec.ClusterIPs, svc.Spec.IPFamilies, svc.Spec.IPFamilyPolicy = "", nil, nil, nil
+	})
+	if last := told.calls[len(told.calls)-1]; wait != 0 || last != "delete "+w.name("web").String() {
+		t.Errorf("without an address, the last call is %q, and it is looked at again after %v", last, wait)
 	}
 }
 

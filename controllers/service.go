@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
@@ -39,6 +40,9 @@ type ServiceReconciler struct {
 	// Problems is told what is wrong with a Service, nothing when all is well or
 	// the Service is no longer ours.
 	Problems func(proxy.Name, []proxy.Problem)
+	// HandOver is how long a Service that becomes another proxy's stays ours besides:
+	// that proxy may need a moment, in which nobody would serve.
+	HandOver time.Duration
 	// Loaded is closed once Load has handed all Services over; until then no
 	// single one is.
 	Loaded <-chan struct{}
@@ -46,6 +50,9 @@ type ServiceReconciler struct {
 	// handing makes one step of reading a Service and handing it over, so that
 	// what is handed over last was read last: Load may run beside Reconcile.
 	handing sync.Mutex
+	// held are the Services that have been handed over, with the time until which
+	// those that are another proxy's now stay ours.
+	held map[proxy.Name]time.Time
 }
 
 // Reconcile hands over one Service as it is now.
@@ -55,7 +62,8 @@ func (r *ServiceReconciler) Reconcile(ctx context.Context, req ctrl.Request) (ct
 	case <-ctx.Done():
 		return ctrl.Result{}, ctx.Err()
 	}
-	return ctrl.Result{}, r.hand(ctx, req.NamespacedName)
+	wait, err := r.hand(ctx, req.NamespacedName)
+	return ctrl.Result{RequeueAfter: wait}, err
 }
 
 // Load hands over all Services. The caches have to be synced.
@@ -65,35 +73,36 @@ func (r *ServiceReconciler) Load(ctx context.Context) error {
 		return fmt.Errorf("list Services: %w", err)
 	}
 	for i := range services.Items {
-		if err := r.hand(ctx, client.ObjectKeyFromObject(&services.Items[i])); err != nil {
+		if _, err := r.hand(ctx, client.ObjectKeyFromObject(&services.Items[i])); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (r *ServiceReconciler) hand(ctx context.Context, key types.NamespacedName) error {
+// hand hands over one Service, and says when it is to be looked at again.
+func (r *ServiceReconciler) hand(ctx context.Context, key types.NamespacedName) (again time.Duration, err error) {
 	r.handing.Lock()
 	defer r.handing.Unlock()
 	name := proxy.Name{Namespace: key.Namespace, Name: key.Name}
 	var svc corev1.Service
-	err := r.Cache.Get(ctx, key, &svc)
+	err = r.Cache.Get(ctx, key, &svc)
 	if client.IgnoreNotFound(err) != nil {
-		return fmt.Errorf("service %s: %w", key, err)
+		return 0, fmt.Errorf("service %s: %w", key, err)
 	}
-	if err != nil || !proxy.Handles(&svc, r.Scope) {
+	if err != nil || !proxy.HasAddress(&svc) {
+		delete(r.held, name)
 		r.Problems(name, nil)
-		if err != nil {
-			r.Sink.Delete(name)
-		} else {
-			r.Sink.Release(name)
-		}
-		return nil
+		r.Sink.Delete(name)
+		return 0, nil
+	}
+	if !proxy.Handles(&svc, r.Scope) {
+		return r.release(name), nil
 	}
 	var list discoveryv1.EndpointSliceList
 	err = r.Cache.List(ctx, &list, client.InNamespace(key.Namespace), client.MatchingFields{serviceIndex: key.Name})
 	if err != nil {
-		return fmt.Errorf("service %s: list its EndpointSlices: %w", key, err)
+		return 0, fmt.Errorf("service %s: list its EndpointSlices: %w", key, err)
 	}
 	slices := make([]*discoveryv1.EndpointSlice, len(list.Items))
 	for i := range list.Items {
@@ -101,8 +110,29 @@ func (r *ServiceReconciler) hand(ctx context.Context, key types.NamespacedName) 
 	}
 	model, problems := proxy.Build(&svc, slices, r.Node())
 	r.Problems(name, problems)
+	if r.held == nil {
+		r.held = map[proxy.Name]time.Time{}
+	}
+	r.held[name] = time.Time{}
 	r.Sink.Update(model)
-	return nil
+	return 0, nil
+}
+
+// release lets a Service go that is another proxy's, when it has been so for a while,
+// and says how much is left of that.
+func (r *ServiceReconciler) release(name proxy.Name) (left time.Duration) {
+	until, held := r.held[name]
+	if held && until.IsZero() {
+		until = time.Now().Add(r.HandOver)
+		r.held[name] = until
+	}
+	if left := time.Until(until); held && left > 0 {
+		return left
+	}
+	delete(r.held, name)
+	r.Problems(name, nil)
+	r.Sink.Release(name)
+	return 0
 }
 
 // SetupWithManager watches Services and EndpointSlices.

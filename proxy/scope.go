@@ -52,5 +52,10 @@ func Handles(svc *corev1.Service, scope Scope) bool {
 	case !named && scope == ScopeLabelled:
 		return false
 	}
+	return HasAddress(svc)
+}
+
+// HasAddress says that a Service has a virtual address, which some proxy serves.
+func HasAddress(svc *corev1.Service) bool {
 	return svc.Spec.Type != corev1.ServiceTypeExternalName && svc.Spec.ClusterIP != corev1.ClusterIPNone
 }
