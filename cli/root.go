@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"os/signal"
@@ -15,32 +14,18 @@ import (
 var version = "devel"
 
 // Main runs the command that args ask for and gives the exit status: 0 when
-// all went well, 1 otherwise, or what the command says.
+// all went well, 1 otherwise.
 func Main(args []string) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	root := newRoot()
 	root.SetArgs(args)
-	err := root.ExecuteContext(ctx)
-	if err == nil {
-		return 0
-	}
-	status := &statusError{err, 1}
-	errors.As(err, &status)
-	if status.error != nil {
+	if err := root.ExecuteContext(ctx); err != nil {
 		fmt.Fprintf(os.Stderr, "error: %v\n", err)
+		return 1
 	}
-	return status.status
+	return 0
 }
-
-// statusError is an exit status of its own, and the reason for it, if it is to be
-// told.
-type statusError struct {
-	error
-	status int
-}
-
-func (e *statusError) Unwrap() error { return e.error }
 
 func newRoot() *cobra.Command {
 	options := &options{}
@@ -62,6 +47,6 @@ See what is programmed with: nft list table ip kube-verdict`,
 		SilenceErrors: true,
 	}
 	options.addTo(root.PersistentFlags())
-	root.AddCommand(newRun(options), newApply(options), newRender(options), newExplain(options), newTrace(), newDiff(options), newIptablesSave(options), newTranslate(options), newCleanup())
+	root.AddCommand(newRun(options), newApply(options), newRender(options), newExplain(options), newIptablesSave(options), newTranslate(options), newCleanup())
 	return root
 }

@@ -22,6 +22,7 @@ import (
 // by a restart of the agent. When it is back, with another notion of what is new,
 // the agent takes over what has changed, and writes nothing else.
 func TestAPIServerIsDown(t *testing.T) {
+	testbed.Need(t)
 	api, stop, err := startControlPlane()
 	if err != nil {
 		t.Fatal(err)

@@ -25,6 +25,7 @@ const churnDefault = 300
 // A day's changes leave nothing behind: not in the kernel, which equals a fresh
 // build, and not in memory. A Service that does not change loses no connection.
 func TestChurn(t *testing.T) {
+	testbed.Need(t)
 	api, stop, err := startControlPlane()
 	if err != nil {
 		t.Fatal(err)

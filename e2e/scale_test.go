@@ -80,7 +80,7 @@ func TestScale(t *testing.T) {
 	f.inKernel()
 	t.Logf("started with them: %s", memory(agent.Process))
 	agent.terminate()
-	t.Logf("kube-proxy started with them: %s", memory(f.kubeProxy()))
+	t.Logf("kube-proxy started with them: %s", memory(f.kubeProxy().Process))
 }
 
 // fleet is many Services, each with a slice, and no Pods.
@@ -227,24 +227,13 @@ func (f *fleet) costs(a *agent) (replaced, added cost) {
 
 // kubeProxy starts kube-proxy in its nftables mode on a node of its own, and waits
 // until it has programmed all Services.
-func (f *fleet) kubeProxy() *testbed.Process {
+func (f *fleet) kubeProxy() *peer {
 	f.w.t.Helper()
-	path, err := testbed.Tool("kube-proxy")
-	f.w.must(err)
 	node := testbed.NewTestNode(f.w.t, f.w.node.Addrs...)
 	way, err := testbed.NewWay(f.w.api, node)
 	f.w.must(err)
 	f.w.t.Cleanup(way.Cut)
-	p, err := node.Start(path, "--proxy-mode=nftables", "--kubeconfig="+f.w.api.Kubeconfig(), "--hostname-override="+f.w.name,
-		"--cluster-cidr=10.244.0.0/16,fd00:10:244::/64",
-		"--conntrack-max-per-core=0", "--conntrack-min=0", "--conntrack-tcp-timeout-established=0s", "--conntrack-tcp-timeout-close-wait=0s")
-	f.w.must(err)
-	f.w.t.Cleanup(func() {
-		_ = p.Stop()
-		if f.w.t.Failed() {
-			f.w.t.Logf("kube-proxy said:\n%s", p.Output())
-		}
-	})
+	p := f.w.kubeProxy(node, "nftables")
 	conn, err := kernel.Open(node.Fd())
 	f.w.must(err)
 	defer func() { _ = conn.Close() }()

@@ -65,11 +65,17 @@ func (w *world) everyWay(name string, number int) *corev1.Service {
 	svc.Spec.Ports = append(svc.Spec.Ports, corev1.ServicePort{
 		Name: "dns", Protocol: corev1.ProtocolUDP, Port: 80, TargetPort: intstr.FromInt32(8080)})
 	w.create(svc)
+	w.balance(svc, number)
+	return svc
+}
+
+// balance gives a Service load balancer addresses with that number.
+func (w *world) balance(svc *corev1.Service, number int) {
+	w.t.Helper()
 	before := svc.DeepCopy()
 	svc.Status.LoadBalancer.Ingress = []corev1.LoadBalancerIngress{
 		{IP: fmt.Sprintf("198.18.9.%d", number)}, {IP: fmt.Sprintf("fd00:198::9:%x", number)}}
 	w.must(w.api.Client.Status().Patch(w.ctx, svc, client.MergeFrom(before)))
-	return svc
 }
 
 // everyCaller asks by every way into such a Service: by ClusterIP from a pod, by

@@ -71,7 +71,7 @@ func newWorld(t *testing.T) *world {
 
 func newWorldAt(t *testing.T, api *testbed.ControlPlane) *world {
 	t.Helper()
-	name := fmt.Sprintf("%s-%d", strings.ToLower(t.Name()), worlds.Add(1))
+	name := fmt.Sprintf("%s-%d", strings.ReplaceAll(strings.ToLower(t.Name()), "/", "-"), worlds.Add(1))
 	w := &world{t: t, ctx: context.Background(), api: api, name: "node-" + name, namespace: name}
 	w.node = testbed.NewTestNode(t, addr("10.240.0.11"), addr("fd00:10:240::11"))
 	var err error
@@ -392,10 +392,15 @@ func (a *agent) series() map[string]float64 {
 	return all
 }
 
-// get asks over HTTP, from the node itself.
+// get asks over HTTP at the node's loopback address, from the node itself.
 func (w *world) get(port int, path string) (status int, body string, err error) {
+	return w.ask(netip.AddrPortFrom(addr("127.0.0.1"), uint16(port)), path)
+}
+
+// ask asks over HTTP, from the node itself.
+func (w *world) ask(at netip.AddrPort, path string) (status int, body string, err error) {
 	c := &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{DialContext: dialFrom(w.node.Namespace), DisableKeepAlives: true}}
-	answer, err := c.Get(fmt.Sprintf("http://127.0.0.1:%d%s", port, path))
+	answer, err := c.Get("http://" + at.String() + path)
 	if err != nil {
 		return 0, "", err
 	}
