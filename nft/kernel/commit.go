@@ -21,12 +21,27 @@ func (c *Conn) Commit(tx nft.Transaction) error {
 	if err := b.encode(); err != nil {
 		return err
 	}
+	if c.monitor != nil && len(tx) >= loud {
+		return c.monitor.away(func() error { return c.exchange(b) })
+	}
+	return c.exchange(b)
+}
+
+// loud is the number of operations from which it is worth while that nobody
+// listens.
+const loud = 64
+
+// exchange sends a batch and reads the answer.
+func (c *Conn) exchange(b *batch) error {
+	c.busy.Store(1)
+	defer c.busy.Store(0)
 	if err := c.send(c.out.b); err != nil {
 		return explain(fmt.Errorf("send a transaction of %d bytes to nf_tables: %w", len(c.out.b), err))
 	}
 	if err := c.outcome(b); err != nil {
 		return err
 	}
+	c.commits.Add(1)
 	c.stats.Transactions++
 	c.stats.Messages += uint64(len(b.sent))
 	c.stats.Added += b.elements[nft.Add]

@@ -1,26 +1,23 @@
 package kernel
 
-import (
-	"errors"
-	"fmt"
-	"syscall"
-
-	"github.com/mdlayher/netlink"
-	"golang.org/x/sys/unix"
-)
+import "sync/atomic"
 
 // Conn is a lasting connection to nf_tables in one network namespace. Closing
 // a connection waits for the kernel to free what was deleted through it (8 to
 // 16 ms), so keep one. It is not safe for concurrent use.
 type Conn struct {
-	nl  *netlink.Conn
-	raw syscall.RawConn
-	seq uint32
-	// out and in are kept from one call to the next.
-	out encoder
-	in  []byte
-
+	socket
 	stats Stats
+	// commits counts the transactions for monitor, if there is one; busy is 1 while
+	// another may be done or not.
+	commits, busy atomic.Uint32
+	monitor       *Monitor
+}
+
+// begun is the most transactions that the kernel can have done.
+func (c *Conn) begun() uint32 {
+	busy := c.busy.Load()
+	return c.commits.Load() + busy
 }
 
 // Stats counts what a Conn has sent since it was opened.
@@ -42,61 +39,12 @@ const (
 // Open connects to nf_tables in the network namespace that the file
 // descriptor netns refers to, or in the calling thread's if it is 0.
 func Open(netns int) (*Conn, error) {
-	nl, err := netlink.Dial(unix.NETLINK_NETFILTER, &netlink.Config{NetNS: netns})
+	s, err := openSocket(netns, sendBuffer, receiveBuffer)
 	if err != nil {
-		return nil, explain(fmt.Errorf("open a netlink socket to nf_tables: %w", err))
+		return nil, err
 	}
-	c := &Conn{nl: nl, in: make([]byte, 1<<18)}
-	err = errors.Join(nl.SetWriteBuffer(sendBuffer), nl.SetReadBuffer(receiveBuffer),
-		nl.SetOption(netlink.ExtendedAcknowledge, true))
-	if err == nil {
-		c.raw, err = nl.SyscallConn()
-	}
-	if err != nil {
-		_ = nl.Close()
-		return nil, explain(fmt.Errorf("set up the netlink socket to nf_tables: %w", err))
-	}
-	return c, nil
+	return &Conn{socket: s}, nil
 }
-
-// Close closes the connection. What was committed stays.
-func (c *Conn) Close() error { return c.nl.Close() }
 
 // Stats says what has been sent so far.
 func (c *Conn) Stats() Stats { return c.stats }
-
-func (c *Conn) send(b []byte) error {
-	var err error
-	werr := c.raw.Write(func(fd uintptr) bool {
-		err = unix.Sendto(int(fd), b, 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK})
-		return !errors.Is(err, unix.EAGAIN)
-	})
-	return errors.Join(err, werr)
-}
-
-// receive reads one datagram into c.in. With wait it waits for one; without,
-// it gives nil when there is none.
-func (c *Conn) receive(wait bool) ([]byte, error) {
-	var n int
-	var err error
-	rerr := c.raw.Read(func(fd uintptr) bool {
-		n, _, err = unix.Recvfrom(int(fd), c.in, unix.MSG_DONTWAIT|unix.MSG_TRUNC)
-		return !wait || !errors.Is(err, unix.EAGAIN)
-	})
-	switch {
-	case rerr != nil:
-		return nil, rerr
-	case errors.Is(err, unix.EAGAIN):
-		return nil, nil
-	case err != nil:
-		return nil, err
-	case n > len(c.in):
-		return nil, fmt.Errorf("netlink datagram of %d bytes, room for %d", n, len(c.in))
-	}
-	return c.in[:n], nil
-}
-
-func (c *Conn) nextSeq() uint32 {
-	c.seq++
-	return c.seq
-}

@@ -83,7 +83,7 @@ func (e *encoder) uint32(typ uint16, v uint32) {
 // message is a received netlink message.
 type message struct {
 	typ, flags uint16
-	seq        uint32
+	seq, pid   uint32
 	body       []byte
 }
 
@@ -98,6 +98,7 @@ func messages(b []byte, f func(message) error) error {
 			typ:   binary.NativeEndian.Uint16(b[4:]),
 			flags: binary.NativeEndian.Uint16(b[6:]),
 			seq:   binary.NativeEndian.Uint32(b[8:]),
+			pid:   binary.NativeEndian.Uint32(b[12:]),
 			body:  b[unix.NLMSG_HDRLEN:n],
 		}
 		if err := f(m); err != nil {
