@@ -78,6 +78,7 @@ func Run(ctx context.Context, api *rest.Config, c Config, log logr.Logger) error
 	}
 	m := metrics.New(ctrlmetrics.Registry)
 	reporter := newReporter(log, mgr.GetEventRecorder("kube-verdict"), mgr.GetCache(), m)
+	reporter.node = c.NodeName
 	counted := &counted{Conn: conn, metrics: m}
 	var ready atomic.Bool
 	node := &node{config: c, log: log}
@@ -92,6 +93,11 @@ func Run(ctx context.Context, api *rest.Config, c Config, log logr.Logger) error
 	follow := &follower{reporter: reporter, flows: flows, checks: checks, health: health, shadow: c.Scope == proxy.ScopeShadow}
 	node.moved = follow.moved
 	programmer := dataplane.NewProgrammer(dataplane.NewWriter(counted, tables), log, follow)
+	monitor, _, err := kernel.NewMonitor(0, conn, dataplane.IDs(tables)...)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = monitor.Close() }()
 	loaded := make(chan struct{})
 	services := &controllers.ServiceReconciler{
 		Cache: mgr.GetCache(), Sink: sink{programmer, health}, Scope: c.Scope, Node: node.model, Problems: reporter.Problems, Loaded: loaded,
@@ -156,8 +162,13 @@ func Run(ctx context.Context, api *rest.Config, c Config, log logr.Logger) error
 	if err != nil {
 		return err
 	}
-	if err := mgr.Add(manager.RunnableFunc(flows.run)); err != nil {
-		return err
+	for _, run := range []manager.RunnableFunc{
+		flows.run,
+		func(ctx context.Context) error { return monitor.Run(ctx, programmer.Suspect) },
+	} {
+		if err := mgr.Add(run); err != nil {
+			return err
+		}
 	}
 	if probes != nil {
 		// Before anything is waited for.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -12,7 +13,9 @@ import (
 	"k8s.io/client-go/tools/events"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/kube-verdict/kube-verdict/dataplane"
 	"github.com/kube-verdict/kube-verdict/metrics"
+	"github.com/kube-verdict/kube-verdict/nft/kernel"
 	"github.com/kube-verdict/kube-verdict/proxy"
 )
 
@@ -24,6 +27,10 @@ type reporter struct {
 	// services finds the objects that Events are about.
 	services client.Reader
 	metrics  *metrics.Metrics
+	// node names the Node that Events about the whole of it are on.
+	node string
+
+	contested atomic.Bool
 
 	mu   sync.Mutex
 	told map[topic]string
@@ -143,6 +150,35 @@ func (r *reporter) Programmed(changed int, took time.Duration) {
 	r.metrics.Services.Add(float64(changed))
 	r.metrics.Duration.Observe(took.Seconds())
 	r.log.V(1).Info("Programmed", "services", changed, "took", took)
+}
+
+// Repaired tells that others had changed our tables.
+func (r *reporter) Repaired(repair dataplane.Repair) {
+	r.metrics.Repairs.WithLabelValues(repair.Kind.String()).Inc()
+	log := r.log
+	if r.contested.Load() {
+		log = log.V(1) // it was told that there are many
+	}
+	log.Info("Repaired our tables, which another process had changed", "by", repair.By.String(), "kind", repair.Kind.String(),
+		"operations", repair.Operations, "took", repair.Took)
+}
+
+// Contested tells that another process changes our tables all the time, or has
+// ceased.
+func (r *reporter) Contested(by kernel.Change, on bool) {
+	r.contested.Store(on)
+	if !on {
+		r.metrics.Contested.Set(0)
+		r.log.Info("Our tables are left alone again")
+		return
+	}
+	r.metrics.Contested.Set(1)
+	const text = "another process changes the tables of kube-verdict again and again, so Services fail at times on this node; repairs wait in between. Stop it, or have it leave tables named kube-verdict alone"
+	r.log.Info("Our tables are contested: "+text, "by", by.String())
+	node := &corev1.Node{}
+	if err := r.services.Get(context.Background(), client.ObjectKey{Name: r.node}, node); err == nil {
+		r.recorder.Eventf(node, nil, corev1.EventTypeWarning, "TablesContested", "Repair", "%s: %s", by.String(), text)
+	}
 }
 
 // maxNote is the length of an Event's note, in bytes, that the API server takes.

@@ -20,7 +20,9 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/kube-verdict/kube-verdict/dataplane"
 	"github.com/kube-verdict/kube-verdict/metrics"
+	"github.com/kube-verdict/kube-verdict/nft/kernel"
 	"github.com/kube-verdict/kube-verdict/proxy"
 )
 
@@ -54,6 +56,9 @@ func (r *told) Eventf(regarding, related runtime.Object, eventtype, reason, acti
 }
 
 func identity(o runtime.Object) string {
+	if node, ok := o.(*corev1.Node); ok {
+		return "node " + node.Name
+	}
 	svc, ok := o.(*corev1.Service)
 	if !ok {
 		return fmt.Sprint(o)
@@ -65,6 +70,10 @@ func identity(o runtime.Object) string {
 type known struct{ client.Reader }
 
 func (known) Get(_ context.Context, key client.ObjectKey, object client.Object, _ ...client.GetOption) error {
+	if node, ok := object.(*corev1.Node); ok {
+		node.Name = key.Name
+		return nil
+	}
 	if key.Namespace != "ns" || key.Name != "a" && key.Name != "b" {
 		return apierrors.NewNotFound(schema.GroupResource{Resource: "services"}, key.Name)
 	}
@@ -95,7 +104,7 @@ func (r *told) metric(name string) float64 {
 			for _, l := range m.GetLabel() {
 				labels[l.GetName()] = l.GetValue()
 			}
-			if len(labels) == 0 || labels["namespace"] == "ns" && labels["service"] == "a" {
+			if len(labels) == 0 || labels["kind"] == "table" || labels["namespace"] == "ns" && labels["service"] == "a" {
 				return m.GetGauge().GetValue() + m.GetCounter().GetValue() + float64(m.GetHistogram().GetSampleCount())
 			}
 		}
@@ -190,6 +199,29 @@ func TestRefusalsAreToldOnce(t *testing.T) {
 	r.wants("again", nil, 0, metric, 1)
 	r.Refused(a, nil)
 	r.wants("over", nil, 1, metric, -1)
+}
+
+// A repair is told with who made it necessary; of many, only that there are.
+func TestRepairsAreTold(t *testing.T) {
+	r := newTold(t)
+	r.node = "node-a"
+	by := kernel.Change{Process: "nft", PID: 7}
+	repair := dataplane.Repair{By: by, Kind: dataplane.KindTable, Operations: 9}
+	r.Repaired(repair)
+	if !strings.Contains(r.lines[0], `"by"="nft (process 7)" "kind"="table" "operations"=9`) {
+		t.Errorf("the log says %s", r.lines[0])
+	}
+	r.wants("a repair", nil, 1, "kube_verdict_repairs_total", 1)
+	r.Contested(by, true)
+	if len(r.events) != 1 || r.events[0].about != "node node-a" || r.events[0].reason != "TablesContested" || !strings.HasPrefix(r.events[0].note, "nft (process 7): ") {
+		t.Errorf("the Events are %q", r.events)
+	}
+	r.events = nil
+	r.wants("many", nil, 1, "kube_verdict_tables_contested", 1)
+	r.Repaired(repair)
+	r.wants("one of many", nil, 0, "kube_verdict_repairs_total", 2)
+	r.Contested(kernel.Change{}, false)
+	r.wants("over", nil, 1, "kube_verdict_tables_contested", 0)
 }
 
 // The API server refuses longer notes.

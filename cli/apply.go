@@ -245,6 +245,14 @@ func (a *applier) Programmed(changes []dataplane.Applied, _ time.Duration) {
 	}
 }
 
+// Repaired prints what another process had changed.
+func (a *applier) Repaired(r dataplane.Repair) {
+	fmt.Fprintf(a.errs, "repaired our tables, which another process had changed: %s\n", count(r.Operations, "object"))
+}
+
+// Contested can't be: changes of our tables are not watched.
+func (a *applier) Contested(kernel.Change, bool) {}
+
 // cleanUp deletes the UDP flows that the changes have left behind.
 func (a *applier) cleanUp() error {
 	if a.flows.Len() == 0 {

@@ -6,6 +6,7 @@ import (
 
 	"github.com/kube-verdict/kube-verdict/dataplane"
 	"github.com/kube-verdict/kube-verdict/internal/testbed"
+	"github.com/kube-verdict/kube-verdict/nft"
 	"github.com/kube-verdict/kube-verdict/nft/kernel"
 	"github.com/kube-verdict/kube-verdict/nft/maps"
 	"github.com/kube-verdict/kube-verdict/proxy"
@@ -111,5 +112,42 @@ func BenchmarkRestart(b *testing.B) {
 			b.Fatal(err)
 		}
 		mustProgram(b, w, changes...)
+	}
+}
+
+// BenchmarkRestore is the time from damage to repair, by what is amiss.
+func BenchmarkRestore(b *testing.B) {
+	for _, n := range []int{1000, 10_000} {
+		for _, what := range []string{"nothing", "element", "table"} {
+			b.Run(fmt.Sprintf("%s/%dx10", what, n), func(b *testing.B) {
+				w, ns, done := benchWriter(b)
+				defer done()
+				mustProgram(b, w, changesOf(cluster(n, 10))...)
+				other, err := kernel.Open(ns.Fd())
+				if err != nil {
+					b.Fatal(err)
+				}
+				defer func() { _ = other.Close() }()
+				table := maps.NewLayout(config).Tables()[0]
+				b.ReportAllocs()
+				for b.Loop() {
+					b.StopTimer()
+					var damage nft.Transaction
+					switch what {
+					case "element":
+						damage = nft.Transaction{{Verb: nft.Delete, Table: table, Set: table.Set("cluster-ips"), Element: nft.Element{Key: "\x0a\x60\x00\x07"}}}
+					case "table":
+						damage = nft.Transaction{{Verb: nft.Delete, Table: table}}
+					}
+					if err := other.Commit(damage); err != nil {
+						b.Fatal(err)
+					}
+					b.StartTimer()
+					if _, failures, err := w.Restore(); err != nil || len(failures) > 0 {
+						b.Fatal(err, failures)
+					}
+				}
+			})
+		}
 	}
 }

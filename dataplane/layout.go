@@ -36,3 +36,12 @@ type Layout interface {
 	// Batch is how many elements go into one transaction of a large load.
 	Batch() int
 }
+
+// IDs name the tables of a layout.
+func IDs(l Layout) []nft.ID {
+	var ids []nft.ID
+	for _, t := range l.Tables() {
+		ids = append(ids, t.ID())
+	}
+	return ids
+}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/go-logr/logr"
 
+	"github.com/kube-verdict/kube-verdict/nft/kernel"
 	"github.com/kube-verdict/kube-verdict/nft/layout"
 	"github.com/kube-verdict/kube-verdict/proxy"
 )
@@ -31,10 +32,25 @@ type Programmer struct {
 	released, releasing map[proxy.Name]bool
 	// networks are new ones, if any.
 	networks *layout.Networks
-	wake     chan struct{}
+	// suspect is what others have done to our tables, if anything.
+	suspect *kernel.Change
+	wake    chan struct{}
 
-	// adopted is false while the kernel's content is not known.
-	adopted bool
+	// adopted is false while the kernel's content is not known, and broken true
+	// while it is known not to be what was written.
+	adopted, broken bool
+	// readBack says that it was read.
+	readBack bool
+	// culprit did what is to be repaired at repairAt.
+	culprit  *kernel.Change
+	repairAt time.Time
+	pace     *pace
+	// contested says that others change our tables again and again.
+	contested bool
+	// loaded says that all Services have been programmed once.
+	loaded bool
+	// unsettled are Services whose change may not have been brought about.
+	unsettled []proxy.Name
 	// setAside are the Services that the kernel refused, with the number of
 	// tries so far.
 	setAside map[proxy.Name]int
@@ -52,6 +68,12 @@ type Observer interface {
 	// Programmed says that a round is done, and the kernel up to date: what has
 	// changed, if anything, and how long it took.
 	Programmed(changes []Applied, took time.Duration)
+	// Repaired says that others had changed our tables, and what was done about
+	// it.
+	Repaired(Repair)
+	// Contested says that others change our tables so often that repairs have to
+	// wait, or that they have ceased.
+	Contested(by kernel.Change, on bool)
 }
 
 // Applied is a change of a Service that the kernel has. After a start, Old is
@@ -73,6 +95,7 @@ func NewProgrammer(w *Writer, log logr.Logger, observer Observer) *Programmer {
 		// One wake-up is enough for any number of changes.
 		wake:     make(chan struct{}, 1),
 		setAside: map[proxy.Name]int{},
+		pace:     newPace(),
 	}
 }
 
@@ -133,28 +156,36 @@ func (p *Programmer) Run(ctx context.Context, ready func()) error {
 			err = p.Round()
 		}
 		swept = nil
-		wake := p.wake
-		var wait <-chan time.Time
+		wake, at := p.wake, earliest(p.retryAt, p.repairAt, p.calmAt())
 		switch {
-		case err != nil:
+		case err == nil:
+			tries = 0
+			if !p.writer.Bypassed() {
+				ready()
+				ready = func() {}
+			}
+		case p.loaded && amiss(err):
+			p.log.V(1).Info("Our tables are not as they were written", "refused", err.Error())
+			p.broken, p.adopted = true, true
+			p.Suspect(kernel.Change{Lost: true})
+			p.suspicion(time.Now())
+			wake, at = nil, p.repairAt
+		default:
 			delay := backoff(tries)
 			tries++
 			p.log.Error(err, "Programming the kernel failed; reading it back and trying again", "after", delay)
-			p.adopted = false
-			wait = time.After(delay)
-			wake = nil // changes wait with the rest
-		case !p.retryAt.IsZero():
-			wait = time.After(time.Until(p.retryAt))
+			p.adopted, p.broken = false, false
+			wake, at = nil, time.Now().Add(delay) // changes wait with the rest
 		}
-		if err == nil {
-			tries = 0
+		if p.readBack {
+			p.readBack, quiet = false, nil // it was about what was known before
 		}
-		if err == nil && !p.writer.Bypassed() {
-			ready()
-			ready = func() {}
-		}
-		if quiet == nil && p.adopted && p.maySweep() {
+		if quiet == nil && p.adopted && !p.broken && p.maySweep() {
 			quiet = p.quiesced()
+		}
+		var wait <-chan time.Time
+		if !at.IsZero() {
+			wait = time.After(time.Until(at))
 		}
 		select {
 		case <-ctx.Done():
@@ -166,6 +197,17 @@ func (p *Programmer) Run(ctx context.Context, ready func()) error {
 			swept = p.writer.SweepStep()
 		}
 	}
+}
+
+// earliest is the first of some times; zero ones don't count.
+func earliest(times ...time.Time) time.Time {
+	var first time.Time
+	for _, t := range times {
+		if first.IsZero() || !t.IsZero() && t.Before(first) {
+			first = t
+		}
+	}
+	return first
 }
 
 // quiesced is closed when no packet is left that was under way now.
@@ -183,16 +225,34 @@ func backoff(tries int) time.Duration {
 }
 
 // Round carries out all changes that have come. An error means that the kernel
-// could not be written to; the next round reads it back first.
+// could not be written to, or is not as it was written; the next round reads it
+// back first.
 func (p *Programmer) Round() error {
+	err := p.round()
+	if err != nil {
+		p.broken = p.loaded && amiss(err)
+		p.adopted = p.broken
+	}
+	return err
+}
+
+func (p *Programmer) round() error {
 	start := time.Now()
+	var applied []Applied
+	if p.adopted && p.suspicion(start) || p.broken {
+		var err error
+		if applied, err = p.repair(start); err != nil {
+			return err
+		}
+		p.broken = false
+	}
 	names := p.take()
 	var changes []Change
 	if !p.adopted {
 		if err := p.writer.Adopt(); err != nil {
 			return err
 		}
-		p.adopted = true
+		p.adopted, p.readBack = true, true
 		clear(p.setAside)
 		changes = p.all()
 	} else {
@@ -201,17 +261,18 @@ func (p *Programmer) Round() error {
 		}
 		changes = p.changes(names)
 	}
-	applied := p.pairs(changes)
+	pairs := p.pairs(changes)
 	failures, err := p.writer.Program(changes)
 	p.note(changes, failures)
 	if err != nil {
-		p.adopted = false
+		p.unsettled = append(p.unsettled, names...)
 		return err
 	}
 	for _, f := range failures {
-		applied = slices.DeleteFunc(applied, func(a Applied) bool { return a.Name == f.Name })
+		pairs = slices.DeleteFunc(pairs, func(a Applied) bool { return a.Name == f.Name })
 	}
-	p.observer.Programmed(applied, time.Since(start))
+	p.loaded = true
+	p.observer.Programmed(append(applied, pairs...), time.Since(start))
 	return nil
 }
 
@@ -242,7 +303,8 @@ func (p *Programmer) take() []proxy.Name {
 		p.networks = nil
 	}
 	p.mu.Unlock()
-	var affected []proxy.Name
+	affected := p.unsettled
+	p.unsettled = nil
 	for name, svc := range pending {
 		if svc == nil {
 			affected = append(affected, p.cluster.Delete(name)...)

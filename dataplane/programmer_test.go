@@ -8,6 +8,7 @@ import (
 
 	"github.com/kube-verdict/kube-verdict/dataplane"
 	"github.com/kube-verdict/kube-verdict/internal/testbed"
+	"github.com/kube-verdict/kube-verdict/nft/kernel"
 	"github.com/kube-verdict/kube-verdict/proxy"
 )
 
@@ -17,6 +18,8 @@ type nobody struct{}
 func (nobody) Conflicts(proxy.Name, []proxy.Conflict)        {}
 func (nobody) Refused(proxy.Name, error)                     {}
 func (nobody) Programmed([]dataplane.Applied, time.Duration) {}
+func (nobody) Repaired(dataplane.Repair)                     {}
+func (nobody) Contested(kernel.Change, bool)                 {}
 
 // Changes may come at any time; the race detector watches.
 func TestChangesComeBesideRounds(t *testing.T) {

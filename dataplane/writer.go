@@ -34,6 +34,8 @@ type Writer struct {
 	forget map[*nft.Table]bool
 	// applied is what the kernel holds of each Service.
 	applied map[proxy.Name]proxy.Service
+	// written is there while Restore is at work.
+	written *written
 	// old and new are kept from one plan to the next, and so is the Service that
 	// is laid out.
 	old, new nft.Objects
@@ -75,12 +77,27 @@ func (w *Writer) Adopt() error {
 	if err != nil {
 		return err
 	}
+	w.written = nil
+	return w.takeOver(held)
+}
+
+// takeOver makes the account of a kernel that holds that.
+func (w *Writer) takeOver(held []*nft.Held) error {
 	for _, kept := range w.adopt(held) {
 		if err := w.keep(kept); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// send commits a transaction.
+func (w *Writer) send(tx nft.Transaction) error {
+	err := w.conn.Commit(tx)
+	if err == nil && w.written != nil {
+		w.written.tally.add(tx)
+	}
+	return err
 }
 
 // keep has clients keep their endpoints when a table of another layout is
@@ -126,7 +143,7 @@ func (w *Writer) read() ([]*nft.Held, error) {
 		if i > 0 {
 			w.conn.Quiesce()
 		}
-		if err := w.conn.Commit(step); err != nil {
+		if err := w.send(step); err != nil {
 			return nil, err
 		}
 	}
@@ -267,7 +284,7 @@ func (w *Writer) program(changes []Change) ([]Failure, error) {
 // as the account has it, or takes nothing from us.
 func unrelated(err error) bool {
 	return errors.Is(err, unix.ENOENT) || errors.Is(err, unix.EEXIST) ||
-		errors.Is(err, unix.EPERM) || errors.Is(err, unix.EOPNOTSUPP)
+		errors.Is(err, unix.EBUSY) || errors.Is(err, unix.EPERM) || errors.Is(err, unix.EOPNOTSUPP)
 }
 
 // prepareFrom is the number of elements in a first load from which chains are
@@ -307,13 +324,13 @@ func (w *Writer) do(plan *ledger.Plan) error {
 	case len(w.base) > 0:
 		tx = append(w.base[:len(w.base):len(w.base)], tx...)
 	case chains > 0 && chains < len(tx):
-		if err := w.conn.Commit(tx[:chains]); err != nil {
+		if err := w.send(tx[:chains]); err != nil {
 			return err
 		}
 		w.ledger.Made(plan)
 		tx = tx[chains:]
 	}
-	if err := w.conn.Commit(tx); err != nil {
+	if err := w.send(tx); err != nil {
 		return err
 	}
 	w.ledger.Done(plan)

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+	corev1 "k8s.io/api/core/v1"
 )
 
 // A start without the right to program the kernel says so, and ends.
@@ -114,24 +115,56 @@ func TestAPIServerGoesAway(t *testing.T) {
 	w.leaves(gone)
 }
 
-// Whoever deletes the tables: with the next change, everything is there again.
+// Whoever deletes the tables: they come back by themselves, and the agent counts
+// it and says who it was.
 func TestDeletedTablesComeBack(t *testing.T) {
 	w := newWorld(t)
 	svc, other := w.service("web"), w.service("other")
 	w.create(svc)
 	w.create(other)
 	a, b := w.backend("a", 1), w.backend("b", 2)
-	w.start()
+	agent := w.startReady()
 	w.serviceLeadsTo(svc, a, b)
 	w.serviceLeadsTo(other, a, b)
-	for _, family := range []string{"ip", "ip6"} {
-		_, err := w.node.Run("nft", "delete", "table", family, "kube-verdict")
-		w.must(err)
+	_, err := w.node.Run("nft", "flush", "ruleset")
+	w.must(err)
+	w.serviceLeadsTo(svc, a, b)
+	w.serviceLeadsTo(other, a, b)
+	if n := agent.metric(`kube_verdict_repairs_total{kind="table"}`); n != 1 {
+		t.Errorf("%v repairs of tables are counted, want 1", n)
 	}
-	for _, to := range frontends(other) {
-		w.leadsTo(to, unreachable)
+	w.must(agent.said("Repaired our tables"))
+	w.must(agent.said("nft (process "))
+}
+
+// A neighbour that goes on changing the tables is told of once, on the Node.
+func TestContestedTablesAreToldOnTheNode(t *testing.T) {
+	w := newWorld(t)
+	svc := w.service("web")
+	w.create(svc)
+	a := w.backend("a", 1)
+	agent := w.startReady()
+	w.serviceLeadsTo(svc, a)
+	w.eventually("an Event on the Node", func() error {
+		if _, err := w.node.Run("nft", "add table ip kube-verdict; delete table ip kube-verdict"); err != nil {
+			return err
+		}
+		var events corev1.EventList
+		if err := w.api.Client.List(w.ctx, &events); err != nil {
+			return err
+		}
+		for _, e := range events.Items {
+			if e.InvolvedObject.Kind == "Node" && e.InvolvedObject.Name == w.name && e.Reason == "TablesContested" && strings.HasPrefix(e.Message, "nft (process ") {
+				return nil
+			}
+		}
+		return errors.New("there is none")
+	})
+	if n := agent.metric("kube_verdict_tables_contested"); n != 1 {
+		t.Errorf("kube_verdict_tables_contested is %v, want 1", n)
 	}
-	w.must(w.api.SetReady(w.ctx, a.Pod, false))
-	w.serviceLeadsTo(svc, b)
-	w.serviceLeadsTo(other, b)
+	w.serviceLeadsTo(svc, a)
+	if n := strings.Count(agent.Output(), "Our tables are contested"); n != 1 {
+		t.Errorf("it was logged %d times, want once", n)
+	}
 }

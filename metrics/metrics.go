@@ -21,6 +21,11 @@ type Metrics struct {
 	Elements               *prometheus.CounterVec
 	// Flows counts the stale UDP flows that were deleted.
 	Flows prometheus.Counter
+	// Repairs counts repairs of our tables by the greatest kind of object that was
+	// amiss: table, chain, set, rule or element.
+	Repairs *prometheus.CounterVec
+	// Contested is 1 while others change our tables so often that repairs wait.
+	Contested prometheus.Gauge
 }
 
 // New makes the metrics and registers them.
@@ -65,6 +70,15 @@ func New(registry prometheus.Registerer) *Metrics {
 			Help: "UDP flows that were deleted because the endpoint that they went to is none any more, or is one now.",
 		}),
 	}
-	registry.MustRegister(m.Conflicts, m.Problems, m.Refused, m.Services, m.Duration, m.Transactions, m.Messages, m.Elements, m.Flows)
+	m.Repairs = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "kube_verdict_repairs_total",
+		Help: "Repairs of our tables after another process had changed them, by the greatest kind of object that was amiss: table, chain, set, rule or element.",
+	}, []string{"kind"})
+	m.Contested = prometheus.NewGauge(prometheus.GaugeOpts{
+		Name: "kube_verdict_tables_contested",
+		Help: "1 while another process changes our tables so often that repairs have to wait.",
+	})
+	registry.MustRegister(m.Repairs, m.Contested,
+		m.Conflicts, m.Problems, m.Refused, m.Services, m.Duration, m.Transactions, m.Messages, m.Elements, m.Flows)
 	return m
 }

@@ -13,6 +13,8 @@ import (
 // Held is one of our tables as the kernel has it.
 type Held struct {
 	ID
+	// Flags are none in ours; 1 is dormant, which no packet meets.
+	Flags  uint32
 	Sets   map[string]*HeldSet
 	Chains map[string]*HeldChain
 }

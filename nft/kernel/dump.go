@@ -68,14 +68,20 @@ func (c *Conn) Read(id nft.ID) (*nft.Held, error) {
 }
 
 func (c *Conn) read(id nft.ID) (*nft.Held, error) {
-	err := c.ask(unix.NFT_MSG_GETTABLE, 0, id.Family, func(e *encoder) { e.string(unix.NFTA_TABLE_NAME, id.Name) }, func([]byte) {})
+	held := &nft.Held{ID: id, Sets: map[string]*nft.HeldSet{}, Chains: map[string]*nft.HeldChain{}}
+	err := c.ask(unix.NFT_MSG_GETTABLE, 0, id.Family, func(e *encoder) { e.string(unix.NFTA_TABLE_NAME, id.Name) }, func(body []byte) {
+		attrs(body, func(typ uint16, value []byte) {
+			if typ == unix.NFTA_TABLE_FLAGS {
+				held.Flags = beUint32(value)
+			}
+		})
+	})
 	if errors.Is(err, unix.ENOENT) {
 		return nil, nil
 	}
 	if err != nil {
 		return nil, err
 	}
-	held := &nft.Held{ID: id, Sets: map[string]*nft.HeldSet{}, Chains: map[string]*nft.HeldChain{}}
 	if err := c.readSets(held); err != nil {
 		return nil, err
 	}

@@ -279,4 +279,3 @@ func generationOf(msg message) generation {
 	})
 	return g
 }
-

@@ -55,6 +55,9 @@ func Adopt(chain ChainMaker, tables []*nft.Table, held []*nft.Held) *Adoption {
 // fits says that the table can be made ours without making it anew: no set or
 // base chain is there that is of another kind than ours of that name.
 func fits(t *nft.Table, h *nft.Held) bool {
+	if h.Flags != 0 {
+		return false
+	}
 	for _, s := range t.Sets {
 		if held := h.Sets[s.Name]; held != nil && !s.Matches(t.Family, held) {
 			return false

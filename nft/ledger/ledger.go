@@ -410,6 +410,27 @@ func (l *Ledger) Exposed() bool {
 	return false
 }
 
+// Beyond counts what is there and wanted by no one, and was not in an earlier
+// account of the same tables.
+func (l *Ledger) Beyond(earlier *Ledger) (elements, chains, sets int) {
+	for at := range l.stale {
+		if _, was := earlier.stale[at]; !was {
+			elements++
+		}
+	}
+	for id, idle := range l.idle {
+		if before, was := earlier.idle[id]; !was || idle.differs && !before.differs {
+			chains++
+		}
+	}
+	for id := range l.idleSets {
+		if !earlier.idleSets[id] {
+			sets++
+		}
+	}
+	return elements, chains, sets
+}
+
 // Wanted says that an element of a shared set has an owner.
 func (l *Ledger) Wanted(set *nft.Set, key string) bool {
 	return l.uses[place{set, key}] > 0
