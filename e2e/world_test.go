@@ -196,8 +196,7 @@ func (w *world) reached(to netip.AddrPort) (string, error) {
 			default:
 				return err
 			}
-			// There is no chance in an error, and the kernel limits how many
-			// "unreachable" it sends.
+			// There is no chance in an error.
 			if asked == 2 && seen[refused]+seen[unreachable] == 3 {
 				break
 			}

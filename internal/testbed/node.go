@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"net/netip"
 
+	"github.com/google/nftables"
+	"github.com/google/nftables/expr"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
@@ -95,31 +97,52 @@ func (n *Node) connect() error {
 			return fmt.Errorf("routing between the node and its outside: %w", err)
 		}
 	}
+	if err := n.refuse(link); err != nil {
+		return fmt.Errorf("refusing what the outside knows no client for: %w", err)
+	}
 	return nil
 }
 
-// turnBack gives the outside its default route of one family: to the node, except
-// for what came from there, which would circle until its time to live ran out.
-// Routes to clients are in the main table, which both rules come after.
+// turnBack gives the outside its default route of one family: to the node. Routes to
+// clients are in the main table, which the rule comes after.
 func (n *Node) turnBack(link netlink.Link, like netip.Addr) error {
-	const table, afterMain, unreachable = 100, 32800, unix.RTN_UNREACHABLE
+	const table, afterMain = 100, 32800
 	if !first(n.Addrs, like).IsValid() {
 		return nil
 	}
-	family := netlink.FAMILY_V4
-	if like.Is6() {
-		family = netlink.FAMILY_V6
-	}
-	refuse := netlink.NewRule()
-	refuse.Family, refuse.Priority = family, afterMain
-	refuse.IifName, refuse.Type = link.Attrs().Name, unreachable
 	pass := netlink.NewRule()
-	pass.Family, pass.Priority, pass.Table = family, afterMain+1, table
+	pass.Family, pass.Priority, pass.Table = netlink.FAMILY_V4, afterMain, table
+	if like.Is6() {
+		pass.Family = netlink.FAMILY_V6
+	}
 	return errors.Join(
-		n.Outside.links.RuleAdd(refuse),
 		n.Outside.links.RuleAdd(pass),
 		addRoute(n.Outside, link, everything(like), outsideLinks.host(like), first(outsideAddrs, like), table),
 	)
+}
+
+// refuse has the outside answer "unreachable" to what came from the node and would
+// go back there, and circle until its time to live ran out. An unreachable route
+// would do so for one IPv4 packet of a sender a second (ip_error, net/ipv4/route.c);
+// no namespace of its own can change that.
+func (n *Node) refuse(link netlink.Link) error {
+	conn, err := nftables.New(nftables.WithNetNSFd(n.Outside.Fd()))
+	if err != nil {
+		return err
+	}
+	table := conn.AddTable(&nftables.Table{Family: nftables.TableFamilyINet, Name: "outside"})
+	chain := conn.AddChain(&nftables.Chain{
+		Name: "forward", Table: table,
+		Type: nftables.ChainTypeFilter, Hooknum: nftables.ChainHookForward, Priority: nftables.ChainPriorityFilter,
+	})
+	name := make([]byte, unix.IFNAMSIZ)
+	copy(name, link.Attrs().Name)
+	conn.AddRule(&nftables.Rule{Table: table, Chain: chain, Exprs: []expr.Any{
+		&expr.Meta{Key: expr.MetaKeyIIFNAME, Register: 1}, &expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: name},
+		&expr.Meta{Key: expr.MetaKeyOIFNAME, Register: 1}, &expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: name},
+		&expr.Reject{Type: unix.NFT_REJECT_ICMPX_UNREACH, Code: unix.NFT_REJECT_ICMPX_NO_ROUTE},
+	}})
+	return conn.Flush()
 }
 
 // AddPod makes a pod with these addresses and routes to it. One pod with many

@@ -124,17 +124,23 @@ func TestErrorsDiffer(t *testing.T) {
 // would turn some of them into timeouts.
 func TestNoErrorIsHeldBack(t *testing.T) {
 	_, a, b, _ := world(t)
-	for _, at := range b.Addrs {
-		err := a.Clients(1, func(c *Client) error {
-			for range 500 {
-				if _, err := c.Ask("udp", netip.AddrPortFrom(at, 1), limit); !errors.Is(err, ErrRefused) {
-					return err
+	nobodys := []netip.Addr{addr("10.96.0.10"), addr("fd00:10:96::10")}
+	for i, at := range b.Addrs {
+		for _, ask := range []struct {
+			of   netip.Addr
+			want error
+		}{{at, ErrRefused}, {nobodys[i], ErrUnreachable}} {
+			err := a.Clients(1, func(c *Client) error {
+				for range 500 {
+					if _, err := c.Ask("udp", netip.AddrPortFrom(ask.of, 1), limit); !errors.Is(err, ask.want) {
+						return err
+					}
 				}
+				return nil
+			})
+			if err != nil {
+				t.Errorf("asking in vain: %v, want %v", err, ask.want)
 			}
-			return nil
-		})
-		if err != nil {
-			t.Errorf("asking a closed port: %v, want %v", err, ErrRefused)
 		}
 	}
 }
