@@ -158,30 +158,40 @@ func parseName(text string) (types.NamespacedName, error) {
 
 // noService says that there is no such Service, and which ones may be meant.
 func noService(name types.NamespacedName, services []*corev1.Service) error {
+	var names []string
+	for _, svc := range services {
+		names = append(names, svc.Namespace+"/"+svc.Name)
+	}
+	near := similar(name.String(), names)
+	if len(near) == 0 {
+		return fmt.Errorf("there is no Service %s, nor one of a similar name, among %s", name, count(len(services), "Service"))
+	}
+	return fmt.Errorf("there is no Service %s; there is %s", name, strings.Join(near, ", "))
+}
+
+// similar are up to five names that one that is none may stand for, the most
+// similar first.
+func similar(to string, names []string) []string {
 	type near struct {
 		name     string
 		distance int
 	}
+	_, last, _ := strings.Cut(to, "/")
 	var all []near
-	for _, svc := range services {
-		full := svc.Namespace + "/" + svc.Name
-		d := min(distance(full, name.String()), distance(svc.Name, name.Name)+1)
-		if d <= 1+len(name.Name)/3 {
-			all = append(all, near{full, d})
+	for _, name := range names {
+		_, short, _ := strings.Cut(name, "/")
+		if d := min(distance(name, to), distance(short, last)+1); d <= 1+len(last)/3 {
+			all = append(all, near{name, d})
 		}
 	}
 	slices.SortFunc(all, func(a, b near) int {
 		return cmp.Or(cmp.Compare(a.distance, b.distance), strings.Compare(a.name, b.name))
 	})
-	err := fmt.Errorf("there is no Service %s", name)
-	if len(all) == 0 {
-		return fmt.Errorf("%w, nor one of a similar name, among %s", err, count(len(services), "Service"))
-	}
-	var names []string
+	var nearest []string
 	for _, n := range all[:min(5, len(all))] {
-		names = append(names, n.name)
+		nearest = append(nearest, n.name)
 	}
-	return fmt.Errorf("%w; there is %s", err, strings.Join(names, ", "))
+	return nearest
 }
 
 // distance is how many letters have to be changed, added or taken away to make

@@ -11,6 +11,8 @@ import (
 // held is what the kernel of this network namespace has of ours.
 type held struct {
 	layout *maps.Layout
+	// told says that the layout was told by the tables.
+	told   bool
 	tables map[nft.ID]*nft.Held
 	// remembered are the clients that session affinity keeps, by table.
 	remembered map[nft.ID][]nft.Element
@@ -45,7 +47,7 @@ func readKernel(config maps.Config, asked bool) (*held, error) {
 		}
 	}
 	if found, ok := maps.ConfigOf(all); ok && !asked {
-		h.layout = maps.NewLayout(found)
+		h.layout, h.told = maps.NewLayout(found), true
 	}
 	return h, nil
 }

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/signal"
@@ -14,18 +15,32 @@ import (
 var version = "devel"
 
 // Main runs the command that args ask for and gives the exit status: 0 when
-// all went well, 1 otherwise.
+// all went well, 1 otherwise, or what the command says.
 func Main(args []string) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	root := newRoot()
 	root.SetArgs(args)
-	if err := root.ExecuteContext(ctx); err != nil {
-		fmt.Fprintf(os.Stderr, "error: %v\n", err)
-		return 1
+	err := root.ExecuteContext(ctx)
+	if err == nil {
+		return 0
 	}
-	return 0
+	status := &statusError{err, 1}
+	errors.As(err, &status)
+	if status.error != nil {
+		fmt.Fprintf(os.Stderr, "error: %v\n", err)
+	}
+	return status.status
 }
+
+// statusError is an exit status of its own, and the reason for it, if it is to be
+// told.
+type statusError struct {
+	error
+	status int
+}
+
+func (e *statusError) Unwrap() error { return e.error }
 
 func newRoot() *cobra.Command {
 	options := &options{}
@@ -47,6 +62,6 @@ See what is programmed with: nft list table ip kube-verdict`,
 		SilenceErrors: true,
 	}
 	options.addTo(root.PersistentFlags())
-	root.AddCommand(newRun(options), newApply(options), newRender(options), newExplain(options), newIptablesSave(options), newTranslate(options), newCleanup())
+	root.AddCommand(newRun(options), newApply(options), newRender(options), newExplain(options), newTrace(), newDiff(options), newIptablesSave(options), newTranslate(options), newCleanup())
 	return root
 }

@@ -40,6 +40,7 @@ type namespaceKey struct{}
 //	[!] nobody ARGS...         the same without any right
 //	[!] nft ARGS...            stock nft, in the namespace
 //	[!] in-namespace ARGS...   any other program, in the namespace
+//	status N ARGS...           kube-verdict, which has to end with this exit status
 //	generation NAME            the number of commits so far, into variable NAME
 func TestScripts(t *testing.T) {
 	testbed.Need(t)
@@ -76,6 +77,18 @@ func TestScripts(t *testing.T) {
 			"in-namespace": func(ts *testscript.TestScript, neg bool, args []string) {
 				inside(ts, neg, nil, args[0], args[1:])
 			},
+			"status": func(ts *testscript.TestScript, _ bool, args []string) {
+				var exit *exec.ExitError
+				got := 0
+				if err := run(ts, nil, program, args[1:]); errors.As(err, &exit) {
+					got = exit.ExitCode()
+				} else {
+					ts.Check(err)
+				}
+				if strconv.Itoa(got) != args[0] {
+					ts.Fatalf("exit status %d, want %s", got, args[0])
+				}
+			},
 			"generation": func(ts *testscript.TestScript, _ bool, args []string) {
 				conn, err := kernel.Open(namespace(ts).Fd())
 				ts.Check(err)
@@ -93,8 +106,22 @@ func namespace(ts *testscript.TestScript) *testbed.Namespace {
 	return ns
 }
 
-// inside runs a program in the script's namespace.
+// inside runs a program in the script's namespace, which has to succeed, or not to.
 func inside(ts *testscript.TestScript, neg bool, as *syscall.Credential, name string, args []string) {
+	err := run(ts, as, name, args)
+	var exit *exec.ExitError
+	switch {
+	case err != nil && !errors.As(err, &exit):
+		ts.Fatalf("%v", err)
+	case neg && err == nil:
+		ts.Fatalf("succeeded, but should fail")
+	case !neg && err != nil:
+		ts.Fatalf("%v", err)
+	}
+}
+
+// run runs a program in the script's namespace.
+func run(ts *testscript.TestScript, as *syscall.Credential, name string, args []string) error {
 	path, err := exec.LookPath(name)
 	ts.Check(err)
 	if as != nil {
@@ -109,16 +136,7 @@ func inside(ts *testscript.TestScript, neg bool, as *syscall.Credential, name st
 		defer func() { _ = in.Close() }()
 		cmd.Stdin = in
 	}
-	err = namespace(ts).Do(cmd.Run)
-	var exit *exec.ExitError
-	switch {
-	case err != nil && !errors.As(err, &exit):
-		ts.Fatalf("%v", err)
-	case neg && err == nil:
-		ts.Fatalf("succeeded, but should fail")
-	case !neg && err != nil:
-		ts.Fatalf("%v", err)
-	}
+	return namespace(ts).Do(cmd.Run)
 }
 
 // readable is a copy of a program where anyone may run it.
@@ -127,9 +145,9 @@ func readable(ts *testscript.TestScript, path string) string {
 	ts.Check(err)
 	ts.Defer(func() { _ = os.RemoveAll(dir) })
 	ts.Check(os.Chmod(dir, 0o755))
-	text, err := os.ReadFile(path)
-	ts.Check(err)
 	to := filepath.Join(dir, filepath.Base(path))
-	ts.Check(os.WriteFile(to, text, 0o755))
+	// Not by ourselves: what another script starts meanwhile would inherit the open
+	// file, and a program that is open for writing can't be run.
+	ts.Check(exec.Command("install", "-m", "755", path, to).Run())
 	return to
 }

@@ -1,8 +1,11 @@
 package e2e
 
 import (
+	"net/netip"
 	"testing"
 
+	networkingv1 "k8s.io/api/networking/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 )
@@ -18,6 +21,13 @@ func TestTrafficFollowsPods(t *testing.T) {
 	w.serviceLeadsTo(svc, a, b, c)
 
 	w.must(w.api.SetReady(w.ctx, b.Pod, false))
+	w.serviceLeadsTo(svc, a, c)
+	t.Log("a Service may want Pods that are not ready, too")
+	svc.Spec.PublishNotReadyAddresses = true
+	w.must(w.api.Client.Update(w.ctx, svc))
+	w.serviceLeadsTo(svc, a, b, c)
+	svc.Spec.PublishNotReadyAddresses = false
+	w.must(w.api.Client.Update(w.ctx, svc))
 	w.serviceLeadsTo(svc, a, c)
 	w.must(w.api.SetReady(w.ctx, b.Pod, true))
 	w.serviceLeadsTo(svc, a, b, c)
@@ -40,6 +50,29 @@ func TestTrafficFollowsPods(t *testing.T) {
 	w.must(w.api.Client.Delete(w.ctx, svc))
 	for _, to := range frontends(svc) {
 		w.leadsTo(to, silent)
+	}
+}
+
+// Which virtual addresses there can be is said by ServiceCIDRs, which come and go:
+// what goes to one that no Service has is dropped.
+func TestServiceCIDRsComeAndGo(t *testing.T) {
+	w := newWorld(t)
+	w.startReady()
+	addresses := []netip.AddrPort{netip.MustParseAddrPort("10.97.0.5:80"), netip.MustParseAddrPort("[fd00:10:97::5]:80")}
+	more := &networkingv1.ServiceCIDR{
+		ObjectMeta: metav1.ObjectMeta{Name: w.namespace},
+		Spec:       networkingv1.ServiceCIDRSpec{CIDRs: []string{"10.97.0.0/24", "fd00:10:97::/112"}},
+	}
+	for _, to := range addresses {
+		w.leadsTo(to, unreachable)
+	}
+	w.create(more)
+	for _, to := range addresses {
+		w.leadsTo(to, silent)
+	}
+	w.must(w.api.Client.Delete(w.ctx, more))
+	for _, to := range addresses {
+		w.leadsTo(to, unreachable)
 	}
 }
 

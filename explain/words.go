@@ -18,6 +18,7 @@ type words struct {
 	protocol proxy.Protocol
 	dest     netip.AddrPort
 	nodePort bool // the destination is an address of the node
+	chosen   bool // a step's destination is the endpoint that a packet got
 }
 
 func (w *words) chain(prefix string) string {
@@ -61,7 +62,7 @@ func (w *words) iptables(s *eval.Step) string {
 	case nft.Dispatch:
 		return w.dispatched(last.Map, s.Target)
 	case nft.TranslateTo:
-		return w.translated(last.Map, prefix, s)
+		return w.translated(last, prefix, s)
 	case nft.Masquerade:
 		if _, hairpin := statements[0].(nft.Translated); hairpin {
 			sep := w.endpoint(s.Dest)
@@ -117,26 +118,33 @@ func (w *words) dispatched(set, target string) string {
 }
 
 // translated is for an endpoint that was looked up.
-func (w *words) translated(set, prefix string, s *eval.Step) string {
+func (w *words) translated(to nft.TranslateTo, prefix string, s *eval.Step) string {
 	from := w.chain(iptables.PrefixService)
 	if prefix == "local-" || strings.Contains(s.Chain.Name, "local") {
 		from = w.chain(iptables.PrefixLocal)
 	}
-	how := ""
-	var of uint32
-	for _, l := range s.Lookups {
-		of = max(of, l.Of)
-	}
-	switch {
-	case set == "remembered":
-		sep := w.endpoint(s.Dest)
-		return fmt.Sprintf("%s -m recent --rcheck --name %s -j %s; %s -p %s -j DNAT --to-destination %s", from, sep, sep, sep, w.protocol, s.Dest)
-	case of > 1:
-		how = fmt.Sprintf(" -m statistic --mode random (one of %d rules)", of)
-		return fmt.Sprintf("%s%s -j KUBE-SEP-...; KUBE-SEP-... -p %s -j DNAT", from, how, w.protocol)
-	}
 	sep := w.endpoint(s.Dest)
-	return fmt.Sprintf("%s -j %s; %s -p %s -j DNAT --to-destination %s", from, sep, sep, w.protocol, s.Dest)
+	dnat := fmt.Sprintf("%s -p %s -j DNAT --to-destination %s", sep, w.protocol, s.Dest)
+	n := slots(to.Key)
+	switch {
+	case to.Map == "remembered":
+		return fmt.Sprintf("%s -m recent --rcheck --name %s -j %s; %s", from, sep, sep, dnat)
+	case n > 1 && w.chosen:
+		return fmt.Sprintf("%s -m statistic --mode random (one of %d rules) -j %s; %s", from, n, sep, dnat)
+	case n > 1:
+		return fmt.Sprintf("%s -m statistic --mode random (one of %d rules) -j KUBE-SEP-...; KUBE-SEP-... -p %s -j DNAT", from, n, w.protocol)
+	}
+	return fmt.Sprintf("%s -j %s; %s", from, sep, dnat)
+}
+
+// slots is how many results the random number in a key can have, 0 without one.
+func slots(key []nft.Field) uint32 {
+	for _, f := range key {
+		if r, ok := f.(nft.Random); ok {
+			return r.Mod
+		}
+	}
+	return 0
 }
 
 // wentTo is for a rule that leads on.

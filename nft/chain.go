@@ -13,8 +13,12 @@ type Table struct {
 	Family  Family
 	Name    string
 	Comment string
-	Sets    []*Set
-	Chains  []*Chain
+	// Owned tables belong to the netlink socket that makes them: nobody else can
+	// change them, and the kernel removes them when it closes, whatever ends its
+	// process (Linux 5.12).
+	Owned  bool
+	Sets   []*Set
+	Chains []*Chain
 	// Own is what the sets are like that come with chains of single owners, or
 	// nil if there are none.
 	Own *Set

@@ -56,6 +56,7 @@ type HeldChain struct {
 
 // HeldRule is a rule as the kernel has it.
 type HeldRule struct {
+	Handle   uint64
 	Program  []byte // the attributes of its list of expressions
 	UserData []byte
 	// Literal is the set that is written within the rule, if there is one.

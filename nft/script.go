@@ -39,6 +39,9 @@ func (c Contents) String() string {
 
 func (c Contents) write(b *bufio.Writer) {
 	fmt.Fprintf(b, "table %s {\n", c.ID())
+	if c.Owned {
+		b.WriteString("\tflags owner\n")
+	}
 	if c.Comment != "" {
 		fmt.Fprintf(b, "\tcomment %q\n", c.Comment)
 	}

@@ -27,9 +27,9 @@ type Set struct {
 	Literal bool
 	Comment string
 
-	// Behind says that a packet comes to this set through a verdict of another
-	// one: its elements are written before that verdict and deleted only when
-	// no packet can still be between the two lookups.
+	// Behind says that a packet comes to this set through what it found in another
+	// one: its elements are written before that and deleted only when no packet can
+	// still be between the two lookups.
 	Behind bool
 	// Shared says that several owners may want the same element: it stays as
 	// long as one of them does.

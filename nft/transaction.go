@@ -95,11 +95,26 @@ func (o *Op) Text() string {
 		}
 	default:
 		fmt.Fprintf(&b, "table %s", id)
-		if o.Verb == Add && o.Table.Comment != "" {
-			fmt.Fprintf(&b, " { comment %q; }", o.Table.Comment)
+		if o.Verb == Add {
+			b.WriteString(o.Table.options())
 		}
 	}
 	return b.String()
+}
+
+// options are what a table is added with.
+func (t *Table) options() string {
+	text := ""
+	if t.Owned {
+		text += " flags owner;"
+	}
+	if t.Comment != "" {
+		text += fmt.Sprintf(" comment %q;", t.Comment)
+	}
+	if text != "" {
+		text = " {" + text + " }"
+	}
+	return text
 }
 
 // String is the transaction as a script for nft -f, one command a line.

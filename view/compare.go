@@ -78,17 +78,18 @@ func Compare(want, have View) []Difference {
 	return all
 }
 
+// Same says that connections meet the same at either.
+func Same(a, b Port) bool { return len(compare(Key{}, &a, &b)) == 0 }
+
 func compareKeys(a, b Key) int {
 	return cmp.Or(a.Addr.Compare(b.Addr), cmp.Compare(a.Protocol, b.Protocol), cmp.Compare(a.Port, b.Port))
 }
 
-// serviceOf is the Service without the name of its port.
 func serviceOf(p *Port) string {
 	if p == nil {
 		return ""
 	}
-	service, _, _ := strings.Cut(p.Service, ":")
-	return service
+	return p.ServiceName()
 }
 
 func compare(key Key, want, have *Port) []Finding {

@@ -3,6 +3,7 @@ package view
 import (
 	"fmt"
 	"net/netip"
+	"strings"
 	"time"
 
 	"github.com/kube-verdict/kube-verdict/proxy"
@@ -67,6 +68,12 @@ type Port struct {
 	// Unclear is why the rules of the source can't be put in these terms; nothing
 	// else is known then.
 	Unclear string
+}
+
+// ServiceName is Service without the name of the port.
+func (p *Port) ServiceName() string {
+	name, _, _ := strings.Cut(p.Service, ":")
+	return name
 }
 
 // Endpoint is a backend and how likely a new connection gets it.

@@ -16,11 +16,15 @@ func (d Difference) String() string {
 	return fmt.Sprintf("%s: kube-proxy %q, kube-verdict %q", d.Probe, d.Theirs, d.Ours)
 }
 
-// compare gives the differences, in order, without those that we want.
-func compare(theirs, ours Answers) []Difference {
+// sight is what both sides answered at one look.
+type sight struct{ theirs, ours Answers }
+
+// differences are what the two answer differently, in order, without those that we
+// want.
+func (s sight) differences() []Difference {
 	var all []Difference
-	for p, answer := range theirs {
-		if d := (Difference{p, answer, ours[p]}); d.Ours != answer && d.wanted() == "" {
+	for p, theirs := range s.theirs {
+		if d := (Difference{Probe: p, Theirs: theirs.Text, Ours: s.ours[p].Text}); d.Ours != d.Theirs && d.wanted() == "" {
 			all = append(all, d)
 		}
 	}

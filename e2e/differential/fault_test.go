@@ -14,6 +14,7 @@ func TestFaultsAreNoticed(t *testing.T) {
 		{Number: 3, External: true, Ports: []Port{{"TCP", 80, 8080}}},
 		{Number: 4, Type: "NodePort", ETPLocal: true, Ports: []Port{{"TCP", 80, 8080}}, Endpoints: []Endpoint{{Place: "c"}}},
 		{Number: 5, Affinity: 100, Ports: []Port{{"TCP", 80, 8080}}, Endpoints: []Endpoint{{Place: "a"}, {Place: "c"}}},
+		{Number: 6, Ports: []Port{{"TCP", 80, 8080}}, Endpoints: []Endpoint{{Place: "a"}, {Place: "b"}, {Place: "c"}, {Place: "d"}}},
 	}
 	differences, err := suite.Step(t.Context(), services)
 	if err != nil || len(differences) > 0 {
@@ -23,6 +24,7 @@ func TestFaultsAreNoticed(t *testing.T) {
 	if err := suite.ours.proxy.Stop(); err != nil {
 		t.Fatal(err)
 	}
+	const twice = "an endpoint is drawn twice as often"
 	for _, fault := range []struct{ name, script string }{
 		{"a slot is never drawn", "delete element ip kube-verdict services { 10.96.50.1 . tcp . 80 }; add element ip kube-verdict services { 10.96.50.1 . tcp . 80 : goto cluster-2 }"},
 		{"no masquerade for clients from outside", "flush chain ip kube-verdict external-3; add rule ip kube-verdict external-3 goto cluster-3"},
@@ -32,6 +34,7 @@ func TestFaultsAreNoticed(t *testing.T) {
 		{"everyone may use the load balancer", "flush set ip kube-verdict guarded"},
 		{"pods are taken to be outside", "flush set ip kube-verdict pod-cidrs"},
 		{"an endpoint is another one", "delete element ip kube-verdict endpoints { 10.96.50.1 . tcp . 80 . 0 }; add element ip kube-verdict endpoints { 10.96.50.1 . tcp . 80 . 0 : 10.244.0.2 . 8080 }"},
+		{twice, "delete element ip kube-verdict services { 10.96.50.1 . tcp . 80 }; add element ip kube-verdict services { 10.96.50.1 . tcp . 80 : goto cluster-4 }; add element ip kube-verdict endpoints { 10.96.50.1 . tcp . 80 . 3 : 10.244.1.1 . 8080 }"},
 		{"traffic from outside leaves the node", "flush map ip kube-verdict local-services; add element ip kube-verdict local-services { 10.240.0.11 . tcp . 30200 : goto cluster-2, 10.240.0.11 . tcp . 30400 : goto cluster-1 }"},
 		{"clients are not remembered", "flush chain ip kube-verdict learn; flush map ip kube-verdict remembered"},
 		{"IPv6 is forgotten", "flush map ip6 kube-verdict services"},
@@ -45,7 +48,11 @@ func TestFaultsAreNoticed(t *testing.T) {
 			if _, err := suite.ours.node.RunInput(strings.NewReader(strings.ReplaceAll(fault.script, "; ", "\n")), "nft", "-f", "-"); err != nil {
 				t.Fatal(err)
 			}
-			differences, err := suite.differences(probes(services))
+			effort := quick
+			if fault.name == twice {
+				effort.tries = thorough.tries
+			}
+			differences, err := suite.differences(probes(services), effort)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -58,7 +65,7 @@ func TestFaultsAreNoticed(t *testing.T) {
 			if _, err := suite.ours.node.RunInput(strings.NewReader(mend), "nft", "-f", "-"); err != nil {
 				t.Fatal(err)
 			}
-			if differences, err := suite.differences(probes(services)); err != nil || len(differences) > 0 {
+			if differences, err := suite.differences(probes(services), quick); err != nil || len(differences) > 0 {
 				t.Fatalf("the fault is gone, but not its differences: %v, %v", differences, err)
 			}
 		})

@@ -75,14 +75,22 @@ func probes(services []Service) []Probe {
 	return all
 }
 
-// Answers are what became of probes: "refused", "unreachable", "silent", or who
-// answered and whom they saw, as in "a:8080@own c:8080@node".
-type Answers map[Probe]string
+// Answers are what became of probes.
+type Answers map[Probe]Answer
+
+// Answer is what became of a probe.
+type Answer struct {
+	// Text is "refused", "unreachable", "forbidden", "silent", or who answered and
+	// whom they saw, as in "a:8080@own c:8080@node".
+	Text string
+	// Hits is how often each of them answered.
+	Hits map[string]int
+}
 
 // effort is how hard to look. A balanced Service here has five endpoints at most; to
 // miss one of them in n tries, on either side, has a chance of 10 x 0.8^n. That is 5 %
 // at first sight, which is why a difference counts only when a thorough look has it,
-// too: there it is 4 x 10^-19. The patience there is for a machine that is busy.
+// too: there it is 10^-38. The patience there is for a machine that is busy.
 type effort struct {
 	tries    int
 	patience time.Duration
@@ -90,7 +98,7 @@ type effort struct {
 
 var (
 	quick    = effort{tries: 24, patience: 300 * time.Millisecond}
-	thorough = effort{tries: 200, patience: 3 * time.Second}
+	thorough = effort{tries: 400, patience: 3 * time.Second}
 )
 
 // ask puts all questions to one side.
@@ -130,29 +138,33 @@ func (s *side) ask(questions []Probe, e effort) (Answers, error) {
 }
 
 // one asks a question as often as it takes to meet every endpoint.
-func (s *side) one(c *testbed.Client, p Probe, e effort) string {
-	seen := map[string]bool{}
+func (s *side) one(c *testbed.Client, p Probe, e effort) Answer {
+	hits := map[string]int{}
 	for range e.tries {
-		ask := answered
-		if p.Protocol == "sctp" {
-			ask = s.arrived
-		}
-		got := ask(c, p, e.patience)
+		got := s.once(c, p, e.patience)
 		if !strings.Contains(got, "@") {
-			return got
+			return Answer{Text: got}
 		}
-		seen[got] = true
+		hits[got]++
 	}
-	if p.Sticky && len(seen) == 1 {
-		for text := range seen {
+	if p.Sticky && len(hits) == 1 {
+		for text := range hits {
 			_, source, _ := strings.Cut(text, "@")
 			if p.Chance {
 				source = "any"
 			}
-			return "one endpoint@" + source
+			return Answer{"one endpoint@" + source, hits}
 		}
 	}
-	return strings.Join(slices.Sorted(maps.Keys(seen)), " ")
+	return Answer{strings.Join(slices.Sorted(maps.Keys(hits)), " "), hits}
+}
+
+// once asks a question once.
+func (s *side) once(c *testbed.Client, p Probe, patience time.Duration) string {
+	if p.Protocol == "sctp" {
+		return s.arrived(c, p, patience)
+	}
+	return answered(c, p, patience)
 }
 
 // answered is what becomes of one request.
@@ -165,6 +177,8 @@ func answered(c *testbed.Client, p Probe, patience time.Duration) string {
 		return "unreachable"
 	case errors.Is(err, testbed.ErrTimeout):
 		return "silent"
+	case errors.Is(err, unix.EPERM):
+		return "forbidden" // to UDP, in the node's own output
 	case err != nil:
 		return err.Error()
 	}

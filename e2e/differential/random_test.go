@@ -44,53 +44,47 @@ func testRandom(t *testing.T, gates string) {
 	steps, failed := 0, 0
 	for i := range runs {
 		scenario := Random(seed+i, changesEach)
-		if err := apply(context.Background(), suite.api.Client, []Service{bystander}); err != nil { // families can't be changed
-			t.Fatal(err)
+		n, differences, err := suite.run(t.Context(), scenario.Steps)
+		if err != nil {
+			t.Fatalf("%s, step %d: %v", scenario.Name, n, err)
 		}
-		for n, step := range scenario.Steps {
-			differences, err := suite.Step(context.Background(), step)
-			if err != nil {
-				t.Fatalf("%s, step %d: %v", scenario.Name, n+1, err)
-			}
-			steps++
-			if len(differences) == 0 {
-				continue
-			}
+		steps += n
+		if len(differences) > 0 {
 			failed++
-			t.Errorf("%s, step %d (again with %s=%d %s=1): %d differences, the first: %s\nin %+v", scenario.Name, n+1,
-				seedVariable, seed+i, runsVariable, len(differences), differences[0], suite.shrink(t, step))
+			t.Errorf("%s, step %d (again with make differential %s=%d %s=1): %d differences, the first: %s", scenario.Name, n,
+				"SEED", seed+i, "RUNS", len(differences), differences[0])
+			t.Logf("shrunk to\n%s", literal(scenario.Name, suite.shrunk(t, scenario.Steps[:n])))
 		}
 		if runs > runsDefault && i%10 == 9 {
 			fmt.Fprintf(os.Stderr, "%d of %d clusters, %d steps, %d that differ\n", i+1, runs, steps, failed)
 		}
 	}
-	t.Logf("%d steps compared, %d differ", steps, failed)
+	t.Logf("%d steps compared, %d clusters differ", steps, failed)
 }
 
-// shrink leaves out what a difference does not need: Services, then endpoints.
-func (s *Suite) shrink(t *testing.T, services []Service) []Service {
-	differs := func(smaller []Service) bool {
-		differences, err := s.Step(context.Background(), smaller)
-		if err != nil {
-			t.Fatalf("shrinking: %v", err)
-		}
-		return len(differences) > 0
+// run goes through steps from an empty cluster to the first that differs.
+func (s *Suite) run(ctx context.Context, steps [][]Service) (n int, differences []Difference, err error) {
+	if err := s.Reset(ctx); err != nil { // families can't be changed
+		return 0, nil, err
 	}
-	for i := len(services) - 1; i >= 0 && len(services) > 1; i-- {
-		smaller := append(append([]Service(nil), services[:i]...), services[i+1:]...)
-		if differs(smaller) {
-			services = smaller
+	for _, step := range steps {
+		n++
+		if differences, err = s.Step(ctx, step); err != nil || len(differences) > 0 {
+			break
 		}
 	}
-	for i := range services {
-		for j := len(services[i].Endpoints) - 1; j >= 0; j-- {
-			smaller := append([]Service(nil), services...)
-			endpoints := services[i].Endpoints
-			smaller[i].Endpoints = append(append([]Endpoint(nil), endpoints[:j]...), endpoints[j+1:]...)
-			if differs(smaller) {
-				services = smaller
-			}
-		}
+	return n, differences, err
+}
+
+// shrunk is what is needed for steps to differ.
+func (s *Suite) shrunk(t *testing.T, steps [][]Service) [][]Service {
+	t.Helper()
+	steps, err := shrink(steps, func(smaller [][]Service) (bool, error) {
+		_, differences, err := s.run(t.Context(), smaller)
+		return len(differences) > 0, err
+	})
+	if err != nil {
+		t.Errorf("shrinking: %v", err)
 	}
-	return services
+	return steps
 }

@@ -21,7 +21,6 @@ type Service struct {
 	ETPLocal bool
 	Affinity int    // seconds
 	Proxy    string // service-proxy-name
-	Unready  bool   // publishNotReadyAddresses
 	// Endpoints are those of all ports.
 	Endpoints []Endpoint
 }

@@ -205,6 +205,8 @@ func (c *Conn) readChains(held *nft.Held) error {
 			switch typ {
 			case unix.NFTA_RULE_CHAIN:
 				chain = cString(value)
+			case unix.NFTA_RULE_HANDLE:
+				rule.Handle = beUint64(value)
 			case unix.NFTA_RULE_EXPRESSIONS:
 				rule.Program = append([]byte(nil), value...)
 			case unix.NFTA_RULE_USERDATA:

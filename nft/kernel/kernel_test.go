@@ -93,7 +93,8 @@ func sample(f nft.Family) (*nft.Table, map[*nft.Set][]nft.Element) {
 			{Name: "sticky", Rules: []nft.Rule{
 				rule("", nft.SetPriority{Key: frontend, Map: "ids"}),
 				rule("", nft.Transport{Protocol: 132}, nft.TranslateTo{Key: remembered.Key, Map: "remembered"}),
-				rule("", nft.SetPriority{})}},
+				rule("", nft.SetPriority{}),
+				rule("", nft.Limit{Rate: 7}, nft.Trace{})}},
 			{Name: "learn", Rules: []nft.Rule{
 				rule("", nft.Transport{Protocol: 6}, nft.SetPriority{Key: []nft.Field{nft.OriginalDest{}, nft.L4Proto{}, nft.OriginalDestPort{}}, Map: "ids"}),
 				rule("", nft.InSet{Key: known.Key, Set: "known"}, nft.Drop{})}},
@@ -366,5 +367,53 @@ table ip other { chain two { drop; }; map data { type ipv4_addr : ipv4_addr; ele
 	commit(t, conn, nft.Transaction{{Verb: nft.Delete, Table: table}})
 	if after := run(t, ns, "nft", "list", "ruleset"); after != before {
 		t.Errorf("before:\n%s\nafter:\n%s", before, after)
+	}
+}
+
+// words are a listing's, without the name of the program that owns the table.
+func words(listing string) string {
+	var all []string
+	for line := range strings.Lines(listing) {
+		line, _, _ = strings.Cut(line, "#")
+		all = append(all, strings.Fields(line)...)
+	}
+	return strings.Join(all, " ")
+}
+
+// nft lists an owned table as its text, and takes that. It goes with the connection
+// that made it.
+func TestAnOwnedTable(t *testing.T) {
+	for _, f := range []nft.Family{nft.IPv4, nft.IPv6} {
+		key := []nft.Field{nft.DestAddr{}, nft.L4Proto{}, nft.DestPort{}}
+		table := &nft.Table{Family: f, Name: "owned", Comment: "for a while", Owned: true, Chains: []*nft.Chain{
+			{Name: "in", Base: &nft.Base{Type: "filter", Hook: nft.Prerouting, Priority: -120}, Rules: []nft.Rule{{Statements: []nft.Statement{
+				nft.NewConnection{}, nft.InSet{Key: key, Set: "frontends"}, nft.Limit{Rate: 7}, nft.Trace{}}}}},
+		}, Sets: []*nft.Set{{Name: "frontends", Key: key}}}
+		other, ns := open(t)
+		ours, err := kernel.Open(ns.Fd())
+		if err != nil {
+			t.Fatal(err)
+		}
+		var tx nft.Transaction
+		tx.AddTable(table)
+		commit(t, ours, tx)
+		listing := run(t, ns, "nft", "list", "ruleset")
+		if err := other.Commit(nft.Transaction{{Verb: nft.Delete, Table: table}}); !errors.Is(err, unix.EPERM) {
+			t.Errorf("somebody else could delete it: %v", err)
+		}
+		if err := ours.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if got := run(t, ns, "nft", "list", "ruleset"); got != "" {
+			t.Errorf("when its owner is gone there is\n%s", got)
+		}
+		if text := (nft.Contents{Table: table}).String(); words(text) != words(listing) {
+			t.Errorf("nft lists\n%s\nand its text is\n%s", listing, text)
+		}
+		for _, text := range []string{tx.String(), nft.Contents{Table: table}.String()} {
+			if _, err := ns.RunInput(strings.NewReader(text), "nft", "-f", "-"); err != nil {
+				t.Errorf("nft does not take\n%s: %v", text, err)
+			}
+		}
 	}
 }

@@ -20,7 +20,13 @@ func (b *batch) table(t *nft.Table) {
 	if t.Comment != "" {
 		b.bytes(tableUserData, commentData(t.Comment))
 	}
+	if t.Owned {
+		b.uint32(unix.NFTA_TABLE_FLAGS, tableOwner)
+	}
 }
+
+// tableOwner is NFT_TABLE_F_OWNER, from Linux 5.12 on.
+const tableOwner = 2
 
 func commentData(comment string) []byte {
 	return append(append([]byte{tableComment, byte(len(comment) + 1)}, comment...), 0)

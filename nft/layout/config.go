@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/kube-verdict/kube-verdict/nft"
+	"github.com/kube-verdict/kube-verdict/view"
 )
 
 // TableName is the name of our tables. kube-proxy deletes those named
@@ -31,6 +32,12 @@ type Config struct {
 	// MasqueradeBit is the bit of the packet mark, 0 to 31, that marks traffic
 	// to masquerade between the hooks.
 	MasqueradeBit int
+}
+
+// View is what of it connections notice.
+func (c Config) View() view.Config {
+	told := func(f nft.Family) bool { return c.PodInterface != "" || len(OfFamily(f, c.PodCIDRs)) > 0 }
+	return view.Config{MasqueradeAll: c.MasqueradeAll, NoPods4: !told(nft.IPv4), NoPods6: !told(nft.IPv6)}
 }
 
 // Networks are the cluster's networks, which may change in its life.

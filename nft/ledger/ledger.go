@@ -197,13 +197,19 @@ func (p *Plan) makeWay(at place) bool {
 func (l *Ledger) leaveRest(p *Plan) {
 	s := &l.scratch
 	for _, e := range s.old {
-		if e.Set.Behind {
-			p.stale = append(p.stale, e)
-		} else {
-			s.deletes = append(s.deletes, e)
-		}
+		l.leave(p, e)
 	}
 	sorted(s.deletes)
+}
+
+// leave plans the end of an element: now, or when no packet can come to it any
+// more.
+func (l *Ledger) leave(p *Plan, e nft.Placed) {
+	if e.Set.Behind {
+		p.stale = append(p.stale, e)
+	} else {
+		l.scratch.deletes = append(l.scratch.deletes, e)
+	}
 }
 
 func (l *Ledger) settleUses(p *Plan) {
@@ -229,7 +235,9 @@ func (l *Ledger) settleUses(p *Plan) {
 	for i := range come {
 		l.add(p, &come[i])
 	}
-	s.deletes = append(s.deletes, gone...)
+	for _, e := range gone {
+		l.leave(p, e)
+	}
 }
 
 func (l *Ledger) settleChains(p *Plan) {

@@ -78,7 +78,8 @@ func newFamily(f nft.Family, c layout.Config) family {
 	id := nft.Priority{}
 	fam := family{
 		Sets: layout.NewSets(),
-		hairpin: &nft.Set{Name: "hairpin", Key: append([]nft.Field{source}, frontend...), Shared: true,
+		// Behind: clients are sent to an endpoint that goes until they have forgotten it.
+		hairpin: &nft.Set{Name: "hairpin", Key: append([]nft.Field{source}, frontend...), Shared: true, Behind: true,
 			Comment: "endpoints on this node, which may reach themselves"},
 		guarded: &nft.Set{Name: "guarded", Key: frontend,
 			Comment: "frontends with source ranges"},

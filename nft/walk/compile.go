@@ -92,8 +92,6 @@ func Compile(held *nft.Held) *Table {
 	for name, s := range held.Sets {
 		t.sets[name] = &set{name: name, HeldSet: s}
 	}
-	found := map[string]int{}
-	tests := map[string]test{}
 	for name, c := range held.Chains {
 		made := &chain{name: name, base: c.Base, rules: make([]rule, len(c.Rules))}
 		for i, r := range c.Rules {
@@ -102,10 +100,6 @@ func Compile(held *nft.Held) *Table {
 				if addr, ok := netip.AddrFromSlice(s.data); ok && s.op == opImmediate {
 					made.targets = append(made.targets, addr)
 				}
-			}
-			if about := t.clientTest(made.rules[i].steps); about.known() && !about.single() {
-				found[about.String()]++
-				tests[about.String()] = about
 			}
 		}
 		t.chains[name] = made
@@ -118,13 +112,55 @@ func Compile(held *nft.Held) *Table {
 			return cmp.Or(cmp.Compare(a.base.Priority, b.base.Priority), cmp.Compare(a.name, b.name))
 		})
 	}
-	// Pods are told alike everywhere.
-	for _, text := range slices.Sorted(maps.Keys(found)) {
-		if found[text] > found[t.pods.String()] {
-			t.pods = tests[text]
+	t.pods = t.podTest()
+	return t
+}
+
+// podTest is the test that most rules make of where packets come from, as pods are
+// told alike everywhere: of rules that don't decide who may go on at all.
+func (t *Table) podTest() test {
+	guards := map[*chain]bool{}
+	for _, c := range t.chains {
+		if c.guard() {
+			t.reach(guards, c)
 		}
 	}
-	return t
+	found, tests := map[string]int{}, map[string]test{}
+	for _, c := range t.chains {
+		for _, r := range c.rules {
+			if about := t.clientTest(r.steps); about.known() && !about.single() && !guards[c] {
+				found[about.String()]++
+				tests[about.String()] = about
+			}
+		}
+	}
+	var most test
+	for _, text := range slices.Sorted(maps.Keys(found)) {
+		if found[text] > found[most.String()] {
+			most = tests[text]
+		}
+	}
+	return most
+}
+
+// reach adds a chain, and those that it leads to.
+func (t *Table) reach(all map[*chain]bool, c *chain) {
+	if c == nil || all[c] {
+		return
+	}
+	all[c] = true
+	for _, r := range c.rules {
+		for _, s := range r.steps {
+			switch {
+			case s.op == opVerdict:
+				t.reach(all, t.chains[s.chain])
+			case s.op == opLookup && s.dst == toVerdict:
+				for i := range s.set.Elements {
+					t.reach(all, t.chains[s.set.Elements[i].Goto])
+				}
+			}
+		}
+	}
 }
 
 // register is the first 32-bit register of one that an expression names.

@@ -80,32 +80,52 @@ func (t *Table) ways(p packet) ([]leaf, error) {
 	return append(ended, going...), nil
 }
 
-// admitted are the ways of clients from where they may come, and these networks.
+// admitted are the ways of clients from where they may come, and these networks. A
+// client is in one of the networks that it is asked for, or in none; all that are
+// admitted have to go the same ways.
 func admitted(ways []leaf) ([]leaf, []netip.Prefix, error) {
-	var sources []netip.Prefix
-	for _, w := range ways {
-		for _, a := range w.where {
-			if sources != nil && !slices.Equal(a.nets, sources) || len(w.where) > 1 {
-				return nil, nil, fmt.Errorf("what happens depends on the source, by more than one list of networks: %v", w.where)
-			}
-			sources = a.nets
-		}
-	}
-	if sources == nil {
+	if !slices.ContainsFunc(ways, func(w leaf) bool { return len(w.where) > 0 }) {
 		return ways, nil, nil
 	}
-	var in []leaf
+	var sources []netip.Prefix
+	var groups [][]leaf
+	var last []netip.Prefix
 	for _, w := range ways {
+		in := []netip.Prefix(nil)
+		for _, a := range w.where {
+			switch {
+			case a.in && in != nil:
+				return nil, nil, fmt.Errorf("what happens depends on the source, in more than one way: %v", w.where)
+			case a.in:
+				in = a.nets
+			}
+		}
 		switch {
 		case len(w.where) == 0:
-			return nil, nil, fmt.Errorf("what happens depends on the source (%v), but not always", sources)
-		case w.where[0].in:
-			in = append(in, w)
-		case w.end != dropped:
+			return nil, nil, fmt.Errorf("what happens depends on the source, but not always")
+		case in == nil && w.end != dropped, in != nil && w.end == dropped:
+			return nil, nil, fmt.Errorf("what happens depends on the source (%v)", w.where[len(w.where)-1].nets)
+		case in == nil:
+			continue
+		case len(groups) == 0 || !slices.Equal(in, last):
+			groups, last, sources = append(groups, nil), in, append(sources, in...)
+		}
+		groups[len(groups)-1] = append(groups[len(groups)-1], w)
+	}
+	for _, g := range groups {
+		if !slices.EqualFunc(g, groups[0], func(a, b leaf) bool {
+			return a.end == b.end && a.to == b.to && a.weight == b.weight && a.mark == b.mark
+		}) {
 			return nil, nil, fmt.Errorf("what happens depends on the source (%v)", sources)
 		}
 	}
-	return in, sources, nil
+	if len(groups) == 0 {
+		return nil, nil, fmt.Errorf("no source is let in: %v", ways[0].where)
+	}
+	if all := view.Union(sources); all != nil {
+		sources = all
+	}
+	return groups[0], sources, nil
 }
 
 // shares says how many connections end in which way.

@@ -47,6 +47,9 @@ func (t *Table) AddTo(v view.View, o Options) {
 		if f.nodePort || slices.Contains(o.NodeAddrs, f.addr) && (o.NodePort == nil || o.NodePort(key)) {
 			key = view.NodePort(t.family == nft.IPv4, f.protocol, f.port)
 		}
+		if other, there := v[key]; there && !view.Same(other, port) {
+			port = view.Port{Service: name, Unclear: "not the same at all of the node's addresses"}
+		}
 		v[key] = port
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/kube-verdict/kube-verdict/dataplane"
 	"github.com/kube-verdict/kube-verdict/internal/testbed"
 	"github.com/kube-verdict/kube-verdict/manifests"
+	"github.com/kube-verdict/kube-verdict/nft/chains"
 	"github.com/kube-verdict/kube-verdict/nft/kernel"
 	"github.com/kube-verdict/kube-verdict/nft/maps"
 	"github.com/kube-verdict/kube-verdict/nft/walk"
@@ -50,9 +51,9 @@ func open(t *testing.T, ns *testbed.Namespace) *kernel.Conn {
 }
 
 // program brings Services into a namespace's tables.
-func program(t *testing.T, ns *testbed.Namespace, c maps.Config, services []proxy.Service) {
+func program(t *testing.T, ns *testbed.Namespace, l dataplane.Layout, services []proxy.Service) {
 	t.Helper()
-	w := dataplane.NewWriter(open(t, ns), maps.NewLayout(c))
+	w := dataplane.NewWriter(open(t, ns), l)
 	if err := w.Adopt(); err != nil {
 		t.Fatal(err)
 	}
@@ -85,34 +86,36 @@ func texts(want, have view.View) string {
 
 var podCIDRs = []netip.Prefix{netip.MustParsePrefix("10.254.0.0/16"), netip.MustParsePrefix("fd00:10:254::/48")}
 
-// Our tables do what the Services that are in them mean, in every configuration.
+// Our tables do what the Services that are in them mean, in every layout and
+// configuration.
 func TestOurTablesDoWhatServicesMean(t *testing.T) {
 	for _, tc := range []struct {
 		name   string
 		layout maps.Config
-		of     view.Config
 	}{
-		{"pods by their addresses", maps.Config{PodCIDRs: podCIDRs}, view.Config{}},
-		{"pods by their interface", maps.Config{PodInterface: "cali*"}, view.Config{}},
-		{"pods by a bridge", maps.Config{PodInterface: "cni0"}, view.Config{}},
-		{"nothing tells pods", maps.Config{}, view.Config{NoPods4: true, NoPods6: true}},
-		{"pods of IPv4 only", maps.Config{PodCIDRs: podCIDRs[:1]}, view.Config{NoPods6: true}},
-		{"masquerade all", maps.Config{PodCIDRs: podCIDRs, MasqueradeAll: true}, view.Config{MasqueradeAll: true}},
+		{"pods by their addresses", maps.Config{PodCIDRs: podCIDRs}},
+		{"pods by their interface", maps.Config{PodInterface: "cali*"}},
+		{"pods by a bridge", maps.Config{PodInterface: "cni0"}},
+		{"nothing tells pods", maps.Config{}},
+		{"pods of IPv4 only", maps.Config{PodCIDRs: podCIDRs[:1]}},
+		{"masquerade all", maps.Config{PodCIDRs: podCIDRs, MasqueradeAll: true}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			tc.layout.MasqueradeBit = 12
-			for _, file := range []string{"../../iptables/testdata/services.yaml", "../../examples/everything.yaml", "../../examples/dual-stack.yaml"} {
-				ns := testbed.NewTestNamespace(t)
-				list := services(t, file)
-				program(t, ns, tc.layout, list)
-				have := read(t, kernel.NewOnlooker(open(t, ns)), maps.TableName, walk.Options{NodeAddrs: nodeAddrs})
-				want := tc.of.Of(list)
-				if got := texts(want, have); got != "" {
-					t.Errorf("%s:\n%s", file, got)
-				}
-				for key, p := range have {
-					if p.Service != want[key].Service {
-						t.Errorf("%s: %q, want %q", key, p.Service, want[key].Service)
+			for layout, l := range map[string]dataplane.Layout{"maps": maps.NewLayout(tc.layout), "chains": chains.NewLayout(tc.layout)} {
+				for _, file := range []string{"../../iptables/testdata/services.yaml", "../../examples/everything.yaml", "../../examples/dual-stack.yaml"} {
+					ns := testbed.NewTestNamespace(t)
+					list := services(t, file)
+					program(t, ns, l, list)
+					have := read(t, kernel.NewOnlooker(open(t, ns)), maps.TableName, walk.Options{NodeAddrs: nodeAddrs})
+					want := tc.layout.View().Of(list)
+					if got := texts(want, have); got != "" {
+						t.Errorf("%s, %s:\n%s", layout, file, got)
+					}
+					for key, p := range have {
+						if p.Service != want[key].Service {
+							t.Errorf("%s, %s: %q, want %q", layout, key, p.Service, want[key].Service)
+						}
 					}
 				}
 			}
@@ -125,7 +128,7 @@ func TestOurTablesDoWhatServicesMean(t *testing.T) {
 func TestFaultsInOurTables(t *testing.T) {
 	ns := testbed.NewTestNamespace(t)
 	list := services(t, "../../iptables/testdata/services.yaml")
-	program(t, ns, maps.Config{PodCIDRs: podCIDRs, MasqueradeBit: 12}, list)
+	program(t, ns, maps.NewLayout(maps.Config{PodCIDRs: podCIDRs, MasqueradeBit: 12}), list)
 	listing, err := ns.Run("nft", "list", "ruleset")
 	if err != nil {
 		t.Fatal(err)

@@ -1,0 +1,240 @@
+package explain
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/kube-verdict/kube-verdict/nft"
+	"github.com/kube-verdict/kube-verdict/nft/eval"
+	"github.com/kube-verdict/kube-verdict/nft/maps"
+	"github.com/kube-verdict/kube-verdict/proxy"
+)
+
+// Sighting is the way of a real packet, as the kernel told it.
+type Sighting struct {
+	Time     time.Time `json:"time"`
+	Protocol string    `json:"protocol"`
+	From     string    `json:"from"`
+	To       string    `json:"to"`
+	// In is the interface that it came in by; empty for what the node itself sends.
+	In string `json:"in,omitempty"`
+	// Service is the Service port that its destination is.
+	Service string `json:"service,omitempty"`
+	Steps   []Step `json:"steps"`
+	// Fate is forwarded, delivered, dropped or rejected; or lost, if it was given an
+	// endpoint and then never seen again.
+	Fate string `json:"fate"`
+	// Again says that this is no new packet: one that the node sends to itself comes
+	// in again after it went out.
+	Again bool `json:"again,omitempty"`
+	// Endpoint is the one that it got, Chain kube-proxy's chain for it.
+	Endpoint    string `json:"endpoint,omitempty"`
+	Chain       string `json:"chain,omitempty"`
+	Masqueraded bool   `json:"masqueraded"`
+}
+
+// Scene is what is known of where packets are seen.
+type Scene struct {
+	Layout *maps.Layout
+	// Kernel is what the kernel has of our tables.
+	Kernel map[nft.ID]*nft.Held
+	// Interface names an interface.
+	Interface func(number uint32) string
+	// Local says that an address is one of the node's own.
+	Local func(netip.Addr) bool
+}
+
+// lost is the fate of packets that the tables let through and that came to no
+// further hook.
+const lost = "lost"
+
+// Seen is a packet's way in words. The tables of the name marker marked it; their
+// steps are left out.
+func (s *Scene) Seen(told []nft.Traced, at time.Time, marker string) *Sighting {
+	out := &Sighting{Time: at, Steps: []Step{}, Again: len(told) > 0 && told[0].Table.Name != marker}
+	var first, last *nft.TracedPacket
+	for i := range told {
+		if p := told[i].Packet; p != nil {
+			if first == nil {
+				first = p
+			}
+			last = p
+		}
+	}
+	var w words
+	if first != nil {
+		out.Protocol = proxy.Protocol(first.Protocol).String()
+		out.From, out.To, out.In = first.Source.String(), first.Dest.String(), s.Interface(first.In)
+		out.Service = s.service(first)
+		w = words{full: out.Service, protocol: proxy.Protocol(first.Protocol), dest: first.Dest, nodePort: s.Local(first.Dest.Addr())}
+		if w.chosen = last.Dest != first.Dest; w.chosen {
+			out.Endpoint, out.Chain = last.Dest.String(), w.endpoint(last.Dest)
+		}
+	}
+	hook, delivered, translated := "", false, false
+	for i := range told {
+		t := &told[i]
+		if h := s.hook(t); h != "" {
+			hook = h
+		}
+		delivered = delivered || hook == nft.Input.String()
+		if t.Verdict == nft.CodeDrop && (t.Rule != 0 || t.Ends) {
+			out.Fate = eval.Dropped.String()
+		}
+		if t.Rule == 0 || t.Table.Name == marker {
+			continue
+		}
+		step, rule := s.step(t, hook, last, &w)
+		out.Steps = append(out.Steps, step)
+		if rule != nil && has[nft.Masquerade](rule) {
+			out.Masqueraded = true
+		}
+		translated = translated || rule != nil && has[nft.TranslateTo](rule) && t.Verdict == nft.CodeAccept
+		if rule != nil && has[nft.Reject](rule) {
+			out.Fate = eval.Rejected.String()
+		}
+	}
+	switch {
+	case out.Fate != "":
+	case translated && out.Endpoint == "":
+		out.Fate = lost
+	case delivered:
+		out.Fate = eval.Delivered.String()
+	default:
+		out.Fate = eval.Forwarded.String()
+	}
+	return out
+}
+
+// has says that a rule has a statement of a kind.
+func has[S nft.Statement](r *nft.Rule) bool {
+	return slices.ContainsFunc(r.Statements, func(s nft.Statement) bool { _, is := s.(S); return is })
+}
+
+// service is the Service port that has a packet's destination.
+func (s *Scene) service(p *nft.TracedPacket) string {
+	key := frontendKey(p.Dest.Addr(), proxy.Protocol(p.Protocol), p.Dest.Port())
+	for _, t := range s.Layout.Tables() {
+		h := s.Kernel[t.ID()]
+		if h == nil || t.Family != nft.FamilyOf(p.Dest.Addr()) {
+			continue
+		}
+		for _, name := range []string{"services", "no-endpoints", "no-endpoints-nodeport"} {
+			if set := h.Sets[name]; set != nil {
+				for i := range set.Elements {
+					if set.Elements[i].Key == key {
+						return set.Elements[i].Comment
+					}
+				}
+			}
+		}
+	}
+	return ""
+}
+
+// hook is the hook that a base chain of ours is called at; empty for other chains.
+func (s *Scene) hook(t *nft.Traced) string {
+	if h := s.Kernel[t.Table]; h != nil {
+		if c := h.Chains[t.Chain]; c != nil && c.Base != nil {
+			return c.Base.Hook.String()
+		}
+	}
+	return ""
+}
+
+// step is a rule that the packet came by, and the rule itself if it is ours.
+func (s *Scene) step(t *nft.Traced, hook string, last *nft.TracedPacket, w *words) (Step, *nft.Rule) {
+	out := Step{Table: t.Table.String(), Hook: hook, Chain: t.Chain, Matched: true, Text: fmt.Sprintf("(a rule with the handle %d)", t.Rule)}
+	h := s.Kernel[t.Table]
+	if h == nil || h.Chains[t.Chain] == nil {
+		out.Chain = fmt.Sprintf("%s in table %s", t.Chain, t.Table)
+		return out, nil
+	}
+	held := h.Chains[t.Chain]
+	i := slices.IndexFunc(held.Rules, func(r nft.HeldRule) bool { return r.Handle == t.Rule })
+	table, chain := s.ours(t)
+	if i < 0 || chain == nil || !chain.SameRules(t.Table.Family, held) {
+		return out, nil
+	}
+	step := eval.Step{Table: table, Chain: chain, Rule: i, Matched: true, Target: t.Target, Verdict: verdicts[t.Verdict]}
+	if last != nil {
+		step.Source, step.Dest = last.Source, last.Dest
+	}
+	words := w.step(&step)
+	words.Hook = hook
+	return words, &chain.Rules[i]
+}
+
+// verdicts are the kernel's codes.
+var verdicts = map[int32]eval.Verdict{
+	nft.CodeDrop: eval.Drop, nft.CodeAccept: eval.Accept, nft.CodeContinue: eval.Continue, nft.CodeJump: eval.Jump, nft.CodeGoto: eval.Goto,
+}
+
+// ours is our table and chain of a name.
+func (s *Scene) ours(t *nft.Traced) (*nft.Table, *nft.Chain) {
+	for _, table := range s.Layout.Tables() {
+		if table.ID() != t.Table {
+			continue
+		}
+		for _, c := range table.Chains {
+			if c.Name == t.Chain {
+				return table, c
+			}
+		}
+		return table, s.Layout.Chain(table, t.Chain)
+	}
+	return nil, nil
+}
+
+// Write writes the sighting for people.
+func (s *Sighting) Write(out io.Writer) error {
+	t := &text{Writer: bufio.NewWriter(out)}
+	from := "from this node itself"
+	if s.In != "" {
+		from = "in by " + s.In
+	}
+	service := s.Service
+	switch {
+	case s.Again:
+		service = "the same packet, which comes in again"
+	case service == "":
+		service = "no Service"
+	}
+	t.line("%s %s %s -> %s, %s: %s", s.Time.Format("15:04:05.000"), strings.ToUpper(s.Protocol), s.From, s.To, from, service)
+	t.steps(s.Steps)
+	t.line("=> %s", s.verdict())
+	t.line("")
+	return t.Flush()
+}
+
+// verdict is how it ended, in a sentence.
+func (s *Sighting) verdict() string {
+	switch {
+	case s.Fate == eval.Dropped.String():
+		return "dropped: the client gets no answer"
+	case s.Fate == eval.Rejected.String():
+		return "rejected: the client is told at once that nobody listens there"
+	case s.Fate == lost:
+		return "given an endpoint, and not seen again: there is no route to it, or something else than tables ended it"
+	case s.Again:
+		return s.Fate
+	case s.Endpoint == "":
+		return "not translated: it goes on to " + s.To + " as it is"
+	}
+	to := "to " + s.Endpoint
+	if s.Chain != "" {
+		to += " (" + s.Chain + ")"
+	}
+	if s.Fate == eval.Delivered.String() {
+		to += ", on this node itself"
+	}
+	if s.Masqueraded {
+		return to + ", which sees this node's address, by masquerade"
+	}
+	return to + ", which sees the client's own address"
+}
