@@ -25,6 +25,7 @@ import (
 	"github.com/kube-verdict/kube-verdict/controllers"
 	"github.com/kube-verdict/kube-verdict/dataplane"
 	"github.com/kube-verdict/kube-verdict/healthcheck"
+	"github.com/kube-verdict/kube-verdict/kubeproxy"
 	"github.com/kube-verdict/kube-verdict/metrics"
 	"github.com/kube-verdict/kube-verdict/nft"
 	"github.com/kube-verdict/kube-verdict/nft/kernel"
@@ -38,6 +39,8 @@ type Config struct {
 	NodeName string
 	// Scope says which Services are ours, and whether packets meet what is programmed.
 	Scope proxy.Scope
+	// ShadowPeriod is the time between two comparisons with kube-proxy's rules.
+	ShadowPeriod time.Duration
 	// NodePortAddresses says which of its addresses accept NodePort traffic.
 	NodePortAddresses []string
 	// PodCIDRsOfNode takes the pod CIDRs from the Node object, not from Layout.
@@ -92,6 +95,14 @@ func Run(ctx context.Context, api *rest.Config, c Config, log logr.Logger) error
 	flows := newFlows(log, m)
 	follow := &follower{reporter: reporter, flows: flows, checks: checks, health: health, shadow: c.Scope == proxy.ScopeShadow}
 	node.moved = follow.moved
+	if c.comparesShadow() {
+		reader, err := kubeproxy.Open()
+		if err != nil {
+			return err
+		}
+		defer func() { _ = reader.Close() }()
+		follow.comparer = newComparer(&c, node, mgr.GetCache(), &shadowed{log: log, metrics: metrics.NewShadow(ctrlmetrics.Registry)}, reader)
+	}
 	programmer := dataplane.NewProgrammer(dataplane.NewWriter(counted, tables), log, follow)
 	monitor, _, err := kernel.NewMonitor(0, conn, dataplane.IDs(tables)...)
 	if err != nil {
@@ -167,6 +178,11 @@ func Run(ctx context.Context, api *rest.Config, c Config, log logr.Logger) error
 		func(ctx context.Context) error { return monitor.Run(ctx, programmer.Suspect) },
 	} {
 		if err := mgr.Add(run); err != nil {
+			return err
+		}
+	}
+	if follow.comparer != nil {
+		if err := mgr.Add(manager.RunnableFunc(follow.comparer.Run)); err != nil {
 			return err
 		}
 	}

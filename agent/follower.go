@@ -8,6 +8,7 @@ import (
 	"github.com/kube-verdict/kube-verdict/dataplane"
 	"github.com/kube-verdict/kube-verdict/healthcheck"
 	"github.com/kube-verdict/kube-verdict/proxy"
+	"github.com/kube-verdict/kube-verdict/shadow"
 )
 
 // follower does what follows on a change that the kernel has, besides telling of
@@ -20,6 +21,8 @@ type follower struct {
 	// shadow says that another proxy serves what we program: flows and health check
 	// node ports are its.
 	shadow bool
+	// comparer compares with that proxy's rules; nil if nobody wants it to.
+	comparer *shadow.Comparer
 	// unchecked are the Services whose health check node port could not be opened;
 	// they are tried again with every change, and after a while: another proxy may
 	// be about to leave the port.
@@ -35,6 +38,9 @@ const checkRetry = time.Second
 // ports.
 func (f *follower) Programmed(changes []dataplane.Applied, took time.Duration) {
 	f.health.updated()
+	if f.comparer != nil {
+		f.comparer.Programmed(changes)
+	}
 	if len(changes) == 0 {
 		return
 	}

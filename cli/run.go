@@ -2,6 +2,7 @@ package cli
 
 import (
 	"fmt"
+	"time"
 
 	"github.com/go-logr/zapr"
 	"github.com/spf13/cobra"
@@ -16,6 +17,7 @@ import (
 	"github.com/kube-verdict/kube-verdict/agent"
 	"github.com/kube-verdict/kube-verdict/agent/features"
 	"github.com/kube-verdict/kube-verdict/proxy"
+	"github.com/kube-verdict/kube-verdict/shadow"
 )
 
 // Default addresses. kube-proxy, which may run beside, has 10249 and 10256.
@@ -54,6 +56,9 @@ servicecidrs.networking.k8s.io, and create and patch events.events.k8s.io. Every
 			if err := c.Scope.Validate(); err != nil {
 				return fmt.Errorf("--%w", err)
 			}
+			if c.ShadowPeriod < time.Second {
+				return fmt.Errorf("--shadow-period %s: must be a second or more", c.ShadowPeriod)
+			}
 			if c.NodeName, err = o.node(); err != nil {
 				return err
 			}
@@ -83,6 +88,7 @@ servicecidrs.networking.k8s.io, and create and patch events.events.k8s.io. Every
 	flags.StringVar(&c.MetricsAddress, "metrics-bind-address", defaultMetricsAddress, "address for /metrics; 0 for none")
 	flags.StringVar(&c.HealthAddress, "health-probe-bind-address", defaultHealthAddress, "address for /livez and /readyz, and /healthz as kube-proxy answers it to load balancers; 0 for none")
 	flags.StringVar((*string)(&c.Scope), "scope", string(proxy.ScopeAll), scopeUsage)
+	flags.DurationVar(&c.ShadowPeriod, "shadow-period", shadow.DefaultPeriod, "in the scope shadow, the time between two comparisons with kube-proxy's rules; longer where one takes more than a fiftieth of it")
 	flags.Var(cliflag.NewMapStringBool(&gates), "feature-gates", features.Usage())
 	flags.IntVarP(&verbosity, "verbosity", "v", 0, "log more: 1 for every batch of changes, 4 for the client's requests")
 	return cmd

@@ -28,6 +28,52 @@ type Metrics struct {
 	Contested prometheus.Gauge
 }
 
+// Shadow are what is told of comparing with another proxy.
+type Shadow struct {
+	// Differences has a value for each Service that the other proxy serves
+	// otherwise; when there are too many, the rest has one value without names.
+	Differences *prometheus.GaugeVec
+	// Services is how many such Services there are.
+	Services prometheus.Gauge
+	// Frontends is how many were compared; Last is when.
+	Frontends, Last prometheus.Gauge
+	Duration        prometheus.Histogram
+	Failures        prometheus.Counter
+}
+
+// NewShadow makes the metrics and registers them.
+func NewShadow(registry prometheus.Registerer) *Shadow {
+	s := &Shadow{
+		Differences: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "kube_verdict_shadow_differences",
+			Help: "What connections to a Service meet otherwise by kube-proxy's rules than by ours, as two looks have shown. Only Services with differences have a value; beyond the first 100 of them, all others together have one without names.",
+		}, []string{"namespace", "service"}),
+		Services: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "kube_verdict_shadow_different_services",
+			Help: "Services that kube-proxy serves otherwise than we would.",
+		}),
+		Frontends: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "kube_verdict_shadow_frontends",
+			Help: "Addresses and ports of Services that were compared with kube-proxy's rules.",
+		}),
+		Last: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "kube_verdict_shadow_last_comparison_timestamp_seconds",
+			Help: "When kube-proxy's rules were last compared with ours.",
+		}),
+		Duration: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name:    "kube_verdict_shadow_comparison_duration_seconds",
+			Help:    "Time to read kube-proxy's rules and compare them.",
+			Buckets: prometheus.ExponentialBuckets(0.001, 2, 14),
+		}),
+		Failures: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "kube_verdict_shadow_comparison_failures_total",
+			Help: "Times that there were no rules of kube-proxy's, or that they could not be read.",
+		}),
+	}
+	registry.MustRegister(s.Differences, s.Services, s.Frontends, s.Last, s.Duration, s.Failures)
+	return s
+}
+
 // New makes the metrics and registers them.
 func New(registry prometheus.Registerer) *Metrics {
 	service := []string{"namespace", "service"}

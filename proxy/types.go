@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"net/netip"
+	"strings"
 	"time"
 )
 
@@ -16,6 +17,12 @@ func (n Name) String() string {
 		return n.Name // an object without a namespace
 	}
 	return n.Namespace + "/" + n.Name
+}
+
+// ParseName reads namespace/name.
+func ParseName(text string) (Name, bool) {
+	namespace, name, ok := strings.Cut(text, "/")
+	return Name{namespace, name}, ok && namespace != "" && name != "" && !strings.Contains(name, "/")
 }
 
 // Protocol is the transport protocol of a Service port, as its number in the
