@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/kube-verdict/kube-verdict/iptables"
+	"github.com/kube-verdict/kube-verdict/iptables/nftscript"
 	"github.com/kube-verdict/kube-verdict/translate"
 )
 
@@ -31,6 +32,10 @@ type form struct {
 // forms are all that translate writes; the first is the default.
 func forms() []form {
 	return []form{
+		{"nft", "a script for \"nft -f\" with the same chains, which does the same", func(w io.Writer, t *translation) (err error) {
+			t.reading.Warnings, err = nftscript.Write(w, t.dump)
+			return err
+		}},
 		{"manifests", "Services and EndpointSlices, as \"apply\" reads them", func(w io.Writer, t *translation) error {
 			return translate.Manifests(w, t.reading, t.node)
 		}},
@@ -57,10 +62,18 @@ cluster.
 Rules of others are left alone. Listings that were pasted from a terminal, with
 prompts, notes and lines that are there twice, are read as well. What can't be
 carried over, what contradicts itself and what is not understood is named on
-standard error, with its line; what is written is the rest.`,
-		Example: `  iptables-save | kube-verdict translate > services.yaml
+standard error, with its line; what is written is the rest.
+
+The script for nft has a table of kube-verdict's name, with the chains of iptables,
+and its priorities. A cascade of probabilities is one random number there: an even
+one "numgen random mod 6 vmap { 0 : goto KUBE-SEP-..., ... }"; in one that is not,
+shares are rounded to 1/65536 or finer, so that none is off by more than a
+thousandth of itself. kube-proxy's own rules have to go before it is loaded, or both
+would translate.`,
+		Example: `  iptables-save | kube-verdict translate                        # as a script for nft
+  kube-verdict translate node-7.txt -o manifests > services.yaml
   kube-verdict translate node-7.txt -o json | jq '.frontends[] | {frontend, service}'
-  kube-verdict translate node-7.txt | kube-verdict apply -f - --dry-run`,
+  kube-verdict translate node-7.txt -o manifests | kube-verdict apply -f - --dry-run`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			all := forms()

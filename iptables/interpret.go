@@ -45,7 +45,8 @@ func Interpret(d *Dump) *Reading {
 	}
 	if d.Listing {
 		// Its rules are of both tables; which, shows in what they do.
-		listing := in.once(d.Table(""))
+		listing, warnings := Once(d.Table(""))
+		in.Warnings = append(in.Warnings, warnings...)
 		if in.nat == nil {
 			in.nat = listing
 		}
@@ -105,36 +106,6 @@ func (in *interpreter) keys() []view.Key {
 		return cmp.Or(cmp.Compare(in.Frontends[a].Line, in.Frontends[b].Line), strings.Compare(a.String(), b.String()))
 	})
 	return keys
-}
-
-// once is a listing without the rules that are in it several times, as they are
-// when it was put together from several commands: kube-proxy writes none twice.
-func (in *interpreter) once(listing *Table) *Table {
-	out := &Table{Line: listing.Line}
-	for _, c := range listing.Chains {
-		to := out.Add(c.Name)
-		to.Line, to.Policy = c.Line, c.Policy
-		first := map[string]int{}
-		var again []string
-		for _, r := range c.Rules {
-			text := r.Text(c.Name)
-			at, there := first[text]
-			if !there {
-				first[text] = len(to.Rules)
-				to.Rules = append(to.Rules, r)
-				continue
-			}
-			kept := &to.Rules[at]
-			again = append(again, fmt.Sprintf("line %d repeats line %d", r.Line, kept.Line))
-			if len(r.Note) > len(kept.Note) {
-				*kept = r // the one that somebody wrote about
-			}
-		}
-		if len(again) > 0 {
-			in.warn(0, "chain %s: rules that are there twice count once: %s", c.Name, strings.Join(again, ", "))
-		}
-	}
-	return out
 }
 
 // frontends finds all frontends: what rules in the chains that dispatch have a

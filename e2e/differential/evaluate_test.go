@@ -58,25 +58,7 @@ func newPaperNode(t *testing.T) *paperNode {
 // program makes the node serve just these.
 func (n *paperNode) program(services []Service) {
 	n.t.Helper()
-	node := proxy.Node{Name: NodeName, Zone: "zone-a", Addresses: nodeAddrs[:2], NodePorts: nodeAddrs[:2]}
-	cluster := proxy.NewCluster()
-	for _, s := range services {
-		svc, balancer := &corev1.Service{}, &corev1.Service{}
-		decode(n.t, s.object(), svc)
-		decode(n.t, s.status(), balancer)
-		svc.Status = balancer.Status
-		if !proxy.Handles(svc, proxy.ScopeAll) {
-			continue
-		}
-		var list []*discoveryv1.EndpointSlice
-		for _, o := range s.slices() {
-			slice := &discoveryv1.EndpointSlice{}
-			decode(n.t, o, slice)
-			list = append(list, slice)
-		}
-		model, _ := proxy.Build(svc, list, node)
-		cluster.Set(model)
-	}
+	cluster := cluster(n.t, services)
 	var changes []dataplane.Change
 	for svc := range cluster.All() {
 		changes = append(changes, dataplane.Change{Name: svc.Name, Service: svc})
@@ -101,6 +83,31 @@ func (n *paperNode) program(services []Service) {
 			n.t.Fatal(err)
 		}
 	}
+}
+
+// cluster is the model of Services as the node sees them.
+func cluster(t *testing.T, services []Service) *proxy.Cluster {
+	t.Helper()
+	node := proxy.Node{Name: NodeName, Zone: "zone-a", Addresses: nodeAddrs[:2], NodePorts: nodeAddrs[:2]}
+	cluster := proxy.NewCluster()
+	for _, s := range services {
+		svc, balancer := &corev1.Service{}, &corev1.Service{}
+		decode(t, s.object(), svc)
+		decode(t, s.status(), balancer)
+		svc.Status = balancer.Status
+		if !proxy.Handles(svc, proxy.ScopeAll) {
+			continue
+		}
+		var list []*discoveryv1.EndpointSlice
+		for _, o := range s.slices() {
+			slice := &discoveryv1.EndpointSlice{}
+			decode(t, o, slice)
+			list = append(list, slice)
+		}
+		model, _ := proxy.Build(svc, list, node)
+		cluster.Set(model)
+	}
+	return cluster
 }
 
 func decode(t *testing.T, from object, to any) {

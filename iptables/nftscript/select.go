@@ -1,0 +1,186 @@
+package nftscript
+
+import (
+	"strings"
+
+	"github.com/kube-verdict/kube-verdict/iptables"
+)
+
+// ours are the chains that kube-proxy makes, and the kubelet for it, by what their
+// names begin with or are.
+var (
+	prefixes = []string{
+		iptables.PrefixService, iptables.PrefixLocal, iptables.PrefixExternal,
+		iptables.PrefixFirewall, iptables.PrefixEndpoint, iptables.PrefixBalancer,
+	}
+	fixed = map[string]bool{
+		"KUBE-SERVICES": true, "KUBE-EXTERNAL-SERVICES": true, "KUBE-NODEPORTS": true,
+		"KUBE-POSTROUTING": true, "KUBE-MARK-MASQ": true, "KUBE-MARK-DROP": true,
+		"KUBE-FORWARD": true, "KUBE-FIREWALL": true, "KUBE-PROXY-FIREWALL": true,
+	}
+)
+
+func isOurChain(name string) bool {
+	if fixed[name] {
+		return true
+	}
+	for _, prefix := range prefixes {
+		if strings.HasPrefix(name, prefix) {
+			return true
+		}
+	}
+	return false
+}
+
+// isOurs says that a rule of a built-in chain leads to one of those.
+func isOurs(r *iptables.Rule) bool {
+	j, ok := r.Target.(iptables.Jump)
+	return ok && isOurChain(j.To)
+}
+
+// newTranslator picks what is kube-proxy's out of a dump.
+func newTranslator(d *iptables.Dump) *translator {
+	t := &translator{dump: d, sets: map[string]uint32{}, mapsOf: map[string]int{}, names: map[[2]string]string{}}
+	t.warnings = append(t.warnings, d.Warnings...)
+	others := 0
+	for i := range d.Tables {
+		from := &d.Tables[i]
+		if d.Listing && from.Name == "" {
+			once, warnings := iptables.Once(from)
+			from, t.warnings = once, append(t.warnings, warnings...)
+		}
+		tab := table{name: from.Name, chains: map[string]*iptables.Chain{}}
+		if tab.name == "" {
+			tab.name = "nat" // a listing: what Services have there is most of it
+		}
+		for _, c := range from.Chains {
+			_, builtIn := hooks[tab.name+" "+c.Name]
+			switch {
+			case builtIn:
+				own := *c
+				own.Rules = nil
+				for j := range c.Rules {
+					if isOurs(&c.Rules[j]) {
+						own.Rules = append(own.Rules, c.Rules[j])
+					} else {
+						others++
+					}
+				}
+				if len(own.Rules) > 0 {
+					own.Rules = c.Rules // those of others are passed over, but tell the policy
+					tab.put(&own)
+				}
+			case isOurChain(c.Name):
+				tab.put(c)
+			default:
+				others += len(c.Rules)
+			}
+			for j := range c.Rules {
+				t.is6 = t.is6 || is6(&c.Rules[j])
+			}
+		}
+		if len(tab.order) > 0 {
+			t.tables = append(t.tables, tab)
+		}
+	}
+	if others > 0 {
+		t.warn(0, "rules of others, which stay in iptables: %d", others)
+	}
+	for i := range t.tables {
+		t.complete(&t.tables[i])
+		t.tables[i].reach = reached(&t.tables[i])
+	}
+	t.nameChains()
+	t.clients()
+	return t
+}
+
+func (tab *table) put(c *iptables.Chain) {
+	tab.chains[c.Name] = c
+	tab.order = append(tab.order, c)
+}
+
+// is6 says that a rule is one of ip6tables.
+func is6(r *iptables.Rule) bool {
+	v6 := func(a iptables.Address) bool { return !a.IsZero() && a.Prefix.Addr().Is6() }
+	if v6(r.Source) || v6(r.Destination) {
+		return true
+	}
+	switch target := r.Target.(type) {
+	case iptables.DNAT:
+		return target.To[0].From.Is6()
+	case iptables.Reject:
+		return strings.HasPrefix(target.With, "icmp6-")
+	}
+	return false
+}
+
+// complete adds what a listing of part of the rules lacks.
+func (t *translator) complete(tab *table) {
+	if t.dump.Listing && tab.name == "nat" {
+		t.completeListing(tab)
+	}
+	for _, c := range tab.order {
+		for i := range c.Rules {
+			j, ok := c.Rules[i].Target.(iptables.Jump)
+			if !ok || tab.chains[j.To] != nil || isVerdict(j.To) || !isOurChain(j.To) {
+				continue
+			}
+			t.warn(c.Rules[i].Line, "there is no chain %s: it is left empty", j.To)
+			tab.put(&iptables.Chain{Name: j.To})
+		}
+	}
+}
+
+// completeListing adds the chains that a listing of one Service's rules is without.
+func (t *translator) completeListing(tab *table) {
+	jump := func(to string) iptables.Target { return iptables.Jump{To: to} }
+	const bit = 0x4000
+	add := func(name string, rules ...iptables.Rule) {
+		if tab.chains[name] == nil {
+			tab.put(&iptables.Chain{Name: name, Policy: iptables.Accept, Rules: rules})
+			t.warn(0, "the listing is without chain %s: it is as kube-proxy has it", name)
+		}
+	}
+	add("PREROUTING", iptables.Rule{Target: jump("KUBE-SERVICES")})
+	add("OUTPUT", iptables.Rule{Target: jump("KUBE-SERVICES")})
+	add("POSTROUTING", iptables.Rule{Target: jump("KUBE-POSTROUTING")})
+	add("KUBE-MARK-MASQ", iptables.Rule{Target: iptables.SetMark{Value: bit, Mask: bit}})
+	add("KUBE-POSTROUTING",
+		iptables.Rule{Matches: []iptables.Match{iptables.Mark{Not: true, Value: bit, Mask: bit}}, Target: jump(iptables.Return)},
+		iptables.Rule{Target: iptables.SetMark{Value: bit}},
+		iptables.Rule{Target: iptables.Masquerade{RandomFully: true}})
+	// In the order in which packets meet them.
+	for i, name := range []string{"PREROUTING", "OUTPUT", "POSTROUTING"} {
+		for j, c := range tab.order {
+			if c.Name == name {
+				copy(tab.order[i+1:j+1], tab.order[i:j])
+				tab.order[i] = c
+			}
+		}
+	}
+}
+
+func isVerdict(name string) bool {
+	return name == iptables.Accept || name == iptables.Drop || name == iptables.Return
+}
+
+// clients finds how long each list of -m recent is asked back.
+func (t *translator) clients() {
+	for i := range t.tables {
+		for _, c := range t.tables[i].order {
+			for j := range c.Rules {
+				for _, m := range c.Rules[j].Matches {
+					r, ok := m.(iptables.Recent)
+					if !ok || r.Action != "rcheck" || r.Seconds == 0 {
+						continue
+					}
+					if before := t.sets[r.Name]; before != 0 && before != r.Seconds {
+						t.warn(c.Rules[j].Line, "list %s is asked back %d seconds here and %d elsewhere: clients are kept for the longer time", r.Name, r.Seconds, before)
+					}
+					t.sets[r.Name] = max(t.sets[r.Name], r.Seconds)
+				}
+			}
+		}
+	}
+}
