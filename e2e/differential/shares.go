@@ -71,15 +71,20 @@ func servers(hits map[string]int) map[string]int {
 // a chi-squared test of homogeneity.
 func (s *shares) chance() float64 {
 	ours, theirs := total(s.ours), total(s.theirs)
+	servers := maps.Clone(s.theirs)
+	maps.Copy(servers, s.ours)
+	if len(servers) < 2 || ours == 0 || theirs == 0 {
+		return 1 // nothing is shared out, or not on both sides: who answers is compared anyway
+	}
 	chi2 := 0.0
-	for server := range s.theirs {
+	for server := range servers {
 		both := float64(s.theirs[server] + s.ours[server])
 		for _, side := range []struct{ hits, of float64 }{{float64(s.theirs[server]), theirs}, {float64(s.ours[server]), ours}} {
 			expected := both * side.of / (ours + theirs)
 			chi2 += math.Pow(side.hits-expected, 2) / expected
 		}
 	}
-	return distuv.ChiSquared{K: float64(len(s.theirs) - 1)}.Survival(chi2)
+	return distuv.ChiSquared{K: float64(len(servers) - 1)}.Survival(chi2)
 }
 
 func total(hits map[string]int) float64 {
