@@ -13,6 +13,7 @@ import (
 	"github.com/kube-verdict/kube-verdict/dataplane"
 	"github.com/kube-verdict/kube-verdict/manifests"
 	"github.com/kube-verdict/kube-verdict/nft"
+	"github.com/kube-verdict/kube-verdict/nft/chains"
 	"github.com/kube-verdict/kube-verdict/nft/eval"
 	"github.com/kube-verdict/kube-verdict/nft/maps"
 	"github.com/kube-verdict/kube-verdict/proxy"
@@ -29,8 +30,18 @@ var world = eval.World{
 	SourceTo: func(a netip.Addr) netip.Addr { return here.Addresses[map[bool]int{true: 0, false: 1}[a.Is4()]] },
 }
 
+// elsewhere is a Service that has endpoints, but none that it may lead to.
+var elsewhere = proxy.Service{Name: proxy.Name{Namespace: "ns", Name: "elsewhere"}, Ports: []proxy.Port{{
+	Protocol: proxy.TCP, Port: 80, InternalLocal: true, Elsewhere: true, Frontends: []proxy.Frontend{{Addr: netip.MustParseAddr("10.96.99.99")}},
+}}}
+
 // contents are the tables for the manifests in a file.
 func contents(t *testing.T, config maps.Config, file string) []nft.Contents {
+	t.Helper()
+	return contentsOf(t, maps.NewLayout(config), config, file)
+}
+
+func contentsOf(t *testing.T, l dataplane.Layout, config maps.Config, file string) []nft.Contents {
 	t.Helper()
 	text, err := os.ReadFile(file)
 	if err != nil {
@@ -50,8 +61,9 @@ func contents(t *testing.T, config maps.Config, file string) []nft.Contents {
 	for svc := range cluster.All() {
 		services = append(services, svc)
 	}
+	services = append(services, elsewhere)
 	cidrs, _ := proxy.ServiceCIDRs(objects.ServiceCIDRs)
-	all, err := dataplane.Contents(maps.NewLayout(config), maps.Networks{Pods: config.PodCIDRs, Services: cidrs}, services)
+	all, err := dataplane.Contents(l, maps.Networks{Pods: config.PodCIDRs, Services: cidrs}, services)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -108,11 +120,20 @@ func TestAClusterIP(t *testing.T) {
 
 // Each statement that a layout can have is followed, and shares always are one.
 func TestEveryStatementIsFollowed(t *testing.T) {
+	for name, layout := range map[string]func(maps.Config) dataplane.Layout{
+		"maps":   func(c maps.Config) dataplane.Layout { return maps.NewLayout(c) },
+		"chains": func(c maps.Config) dataplane.Layout { return chains.NewLayout(c) },
+	} {
+		t.Run(name, func(t *testing.T) { followed(t, layout) })
+	}
+}
+
+func followed(t *testing.T, layout func(maps.Config) dataplane.Layout) {
 	met, there := map[string]bool{}, map[string]bool{}
 	for _, config := range []maps.Config{
 		byAddress, {MasqueradeAll: true, MasqueradeBit: 3}, {PodInterface: "cali*", MasqueradeBit: 3}, {PodInterface: "cni0", MasqueradeBit: 3},
 	} {
-		all := contents(t, config, "../../examples/everything.yaml")
+		all := contentsOf(t, layout(config), config, "../../examples/everything.yaml")
 		if config.PodInterface == "cni0" {
 			empty(all, "endpoints") // the slots that verdicts lead to have gone
 		}
@@ -158,6 +179,44 @@ func TestEveryStatementIsFollowed(t *testing.T) {
 	}
 }
 
+// Both layouts have the same become of every packet.
+func TestLayoutsAreAlike(t *testing.T) {
+	flat := contents(t, byAddress, "../../examples/everything.yaml")
+	tall := contentsOf(t, chains.NewLayout(byAddress), byAddress, "../../examples/everything.yaml")
+	a, b := eval.NewRuleset(flat...), eval.NewRuleset(tall...)
+	ends := func(r *eval.Ruleset, p eval.Packet) string {
+		t.Helper()
+		outcomes, err := r.Follow(p, world)
+		if err != nil {
+			t.Fatal(err)
+		}
+		shares := map[string]float64{}
+		for _, o := range outcomes {
+			shares[fmt.Sprintf("%s %s -> %s", o.Fate, o.Source, o.Dest)] += o.Share
+		}
+		return fmt.Sprint(shares)
+	}
+	compared := 0
+	for _, c := range flat {
+		froms := []struct{ addr, in string }{{"10.254.0.9", "cali1"}, {"10.254.0.1", "cali1"}, {"192.0.2.1", "eth0"}, {here.Addresses[0].String(), ""}}
+		if c.Family == nft.IPv6 {
+			froms = []struct{ addr, in string }{{"[fd00:10:254::9]", "cali1"}, {"[fd00:10:254::1]", "cali1"}, {"[2001:db8::1]", "eth0"}, {"[" + here.Addresses[1].String() + "]", ""}}
+		}
+		for frontend, protocol := range frontends(c) {
+			for _, from := range froms {
+				p := packet(protocol, from.addr+":4000", frontend, from.in)
+				if x, y := ends(a, p), ends(b, p); x != y {
+					t.Errorf("from %s to %s: with maps %s, with chains %s", from.addr, frontend, x, y)
+				}
+				compared++
+			}
+		}
+	}
+	if compared < 50 {
+		t.Errorf("only %d packets were compared", compared)
+	}
+}
+
 // empty takes the elements of a set away.
 func empty(all []nft.Contents, name string) {
 	for _, c := range all {
@@ -174,7 +233,7 @@ func frontends(c nft.Contents) map[string]uint8 {
 	all := map[string]uint8{}
 	n := c.Family.AddrLen()
 	for set, elements := range c.Elements {
-		if !slices.Contains([]string{"services", "no-endpoints", "no-endpoints-nodeport"}, set.Name) {
+		if !slices.Contains([]string{"services", "nodeports", "no-endpoints", "no-endpoints-nodeport"}, set.Name) {
 			continue
 		}
 		for _, e := range elements {

@@ -100,4 +100,5 @@ const (
 	Accept
 	Drop
 	Reject
+	Return
 )

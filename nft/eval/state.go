@@ -104,11 +104,17 @@ func (s *state) results(set *nft.Set, fields []nft.Field) (result, error) {
 		key, err := s.key(fields, 0)
 		return result{key: key, element: s.find(s.family, set, key)}, err
 	}
+	return s.draw(func() ([]result, error) { return s.spread(set, fields, mod) })
+}
+
+// draw takes the result of a random number that the choices say, of all that
+// there are.
+func (s *state) draw(results func() ([]result, error)) (result, error) {
 	prefix := fmt.Sprint(s.choices[:s.taken])
 	all, known := s.forks[prefix]
 	if !known {
 		var err error
-		if all, err = s.spread(set, fields, mod); err != nil {
+		if all, err = results(); err != nil {
 			return result{}, err
 		}
 		s.forks[prefix] = all

@@ -44,6 +44,18 @@ func (s *state) do(t *nft.Table, statement nft.Statement, step *Step) (goes bool
 		return s.dispatch(t, x, step)
 	case nft.TranslateTo:
 		return s.translate(t, x, step)
+	case nft.Translate:
+		if s.protocol != x.Protocol {
+			return false, nil
+		}
+		s.dest, s.translated = x.To, true
+		step.Verdict = Accept
+	case nft.From:
+		return x.Prefix.Contains(s.source.Addr()), nil
+	case nft.Return:
+		step.Verdict = Return
+	case nft.Spread:
+		return s.spreadOver(x, step)
 	case nft.Masquerade:
 		s.masqueraded = true
 		source := netip.Addr{}
@@ -90,6 +102,24 @@ func (s *state) dispatch(t *nft.Table, x nft.Dispatch, step *Step) (bool, error)
 		return false, err
 	}
 	step.Verdict, step.Target = Goto, e.Goto
+	return true, nil
+}
+
+// spreadOver draws one of the chains of a map that is written within the rule.
+func (s *state) spreadOver(x nft.Spread, step *Step) (bool, error) {
+	set, elements := x.Literal()
+	found, err := s.draw(func() ([]result, error) {
+		all := make([]result, len(elements))
+		for i := range elements {
+			all[i] = result{key: elements[i].Key, element: &elements[i], of: uint32(len(elements)), n: 1}
+		}
+		return all, nil
+	})
+	if err != nil {
+		return false, err
+	}
+	step.Lookups = append(step.Lookups, Lookup{Set: set, Key: found.key, Element: found.element, Of: found.of, Chance: found.n})
+	step.Verdict, step.Target = Goto, found.element.Goto
 	return true, nil
 }
 

@@ -134,6 +134,8 @@ func (s *state) chain(h nft.Hook, t *nft.Table, c *nft.Chain, depth int) (Verdic
 			if err != nil || v != Continue || step.Verdict == Goto {
 				return v, err
 			}
+		case Return:
+			return Continue, nil
 		default:
 			return step.Verdict, nil
 		}

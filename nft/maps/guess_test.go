@@ -45,7 +45,7 @@ func TestTheConfigurationOfTables(t *testing.T) {
 			}
 			held = append(held, h)
 		}
-		got, ok := maps.ConfigOf(held)
+		got, ok := maps.Signs().ConfigOf(held)
 		families := func(c maps.Config) (is [2]bool) {
 			for _, p := range c.PodCIDRs {
 				is[map[bool]int{true: 0, false: 1}[p.Addr().Is4()]] = true
@@ -56,11 +56,11 @@ func TestTheConfigurationOfTables(t *testing.T) {
 			t.Errorf("of tables made by %+v: %+v, %t", want, got, ok)
 		}
 		held[0].Chains["services"].Rules = nil
-		if got, ok := maps.ConfigOf(held); ok {
+		if got, ok := maps.Signs().ConfigOf(held); ok {
 			t.Errorf("of a table without our rules: %+v", got)
 		}
 	}
-	if got, ok := maps.ConfigOf([]*nft.Held{nil, nil}); ok {
+	if got, ok := maps.Signs().ConfigOf([]*nft.Held{nil, nil}); ok {
 		t.Errorf("of no tables: %+v", got)
 	}
 }

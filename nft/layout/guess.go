@@ -1,4 +1,4 @@
-package maps
+package layout
 
 import (
 	"net/netip"
@@ -7,17 +7,27 @@ import (
 	"github.com/kube-verdict/kube-verdict/nft"
 )
 
+// Signs are the chains of a layout that show what configuration it was made with.
+type Signs struct {
+	// Chains makes those that are always there.
+	Chains func(nft.Family, Config) []*nft.Chain
+	// Mark names one whose rules depend on the mark alone, Pods those that depend
+	// on how pods are told and on MasqueradeAll, the most telling first.
+	Mark string
+	Pods []string
+}
+
 // ConfigOf is the configuration that tables in the kernel were made with, so that
 // who looks at them need not be told. It says nothing of tables that no
 // configuration makes. Of PodCIDRs it tells whether there are some.
-func ConfigOf(held []*nft.Held) (Config, bool) {
+func (s Signs) ConfigOf(held []*nft.Held) (Config, bool) {
 	var found Config
 	known := false
 	for _, h := range held {
 		if h == nil {
 			continue
 		}
-		c, ok := configOf(h)
+		c, ok := s.configOf(h)
 		if !ok || known && (c.MasqueradeBit != found.MasqueradeBit || c.MasqueradeAll != found.MasqueradeAll || c.PodInterface != found.PodInterface) {
 			return Config{}, false
 		}
@@ -29,9 +39,9 @@ func ConfigOf(held []*nft.Held) (Config, bool) {
 
 // configOf finds the configuration of one table by trying: a table is made by few
 // of them, and rules are compared as they are when a start takes them over.
-func configOf(h *nft.Held) (Config, bool) {
+func (s Signs) configOf(h *nft.Held) (Config, bool) {
 	same := func(c Config, names ...string) bool {
-		for _, chain := range fixedChains(h.Family, c) {
+		for _, chain := range s.Chains(h.Family, c) {
 			held := h.Chains[chain.Name]
 			if slices.Contains(names, chain.Name) && (held == nil || !chain.SameRules(h.Family, held)) {
 				return false
@@ -41,18 +51,16 @@ func configOf(h *nft.Held) (Config, bool) {
 	}
 	bit := 0
 	for ; bit < 32; bit++ {
-		if same(Config{MasqueradeBit: bit}, chainStickyExternal) {
+		if same(Config{MasqueradeBit: bit}, s.Mark) {
 			break
 		}
 	}
 	if bit == 32 {
 		return Config{}, false
 	}
-	// By what pods are told shows where they are let through, too.
-	shows := []string{chainServices, chainStickyExternalLocal}
 	pods := []Config{{}, {PodCIDRs: []netip.Prefix{everything(h.Family)}}}
-	if local := h.Chains[chainStickyExternalLocal]; local != nil && len(local.Rules) > 0 {
-		for _, name := range words(local.Rules[0].Program) {
+	if told := h.Chains[s.Pods[0]]; told != nil && len(told.Rules) > 0 {
+		for _, name := range words(told.Rules[0].Program) {
 			pods = append(pods, Config{PodInterface: name})
 			for n := range len(name) { // the start of a name has no end in a program
 				pods = append(pods, Config{PodInterface: name[:n+1] + "*"})
@@ -62,7 +70,7 @@ func configOf(h *nft.Held) (Config, bool) {
 	for _, c := range pods {
 		for _, all := range []bool{false, true} {
 			c.MasqueradeBit, c.MasqueradeAll = bit, all
-			if c.Validate() == nil && same(c, shows...) {
+			if c.Validate() == nil && same(c, s.Pods...) {
 				return c, true
 			}
 		}
