@@ -137,7 +137,7 @@ func (d *differ) config() (view.Config, error) {
 	}
 	// Who may not read the kernel compares manifests and dumps all the same.
 	if held, err := readKernel(config, false); err == nil && held.told {
-		return held.layout.Config().View(), nil
+		return held.config.View(), nil
 	}
 	return view.Config{}, nil
 }

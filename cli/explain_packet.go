@@ -11,6 +11,7 @@ import (
 	"github.com/kube-verdict/kube-verdict/explain"
 	"github.com/kube-verdict/kube-verdict/nft"
 	"github.com/kube-verdict/kube-verdict/nft/eval"
+	"github.com/kube-verdict/kube-verdict/nft/layout"
 	"github.com/kube-verdict/kube-verdict/nft/maps"
 )
 
@@ -70,12 +71,14 @@ const ephemeral = 40000
 
 // ruleset is what to follow the packet through, whose it is, and the node's
 // addresses as far as objects tell them.
-func (e *explainer) ruleset(config maps.Config) (r *eval.Ruleset, whose string, node []netip.Addr, err error) {
+func (e *explainer) ruleset(config layout.Config) (r *eval.Ruleset, whose string, node []netip.Addr, err error) {
+	tables := dataplane.Layout(maps.NewLayout(config))
 	if e.rules == rulesKernel || e.rules == "" && len(e.source.files) == 0 {
 		kernel, err := readKernel(config, e.told())
 		switch {
 		case err == nil && kernel.any():
-			return kernel.ruleset(), "the rules that the kernel holds", nil, nil
+			r, node, err := e.held(kernel)
+			return r, "the rules that the kernel holds", node, err
 		case e.rules == rulesKernel && err != nil:
 			return nil, "", nil, err
 		case e.rules == rulesKernel:
@@ -84,40 +87,77 @@ func (e *explainer) ruleset(config maps.Config) (r *eval.Ruleset, whose string, 
 			fmt.Fprintf(e.cmd.ErrOrStderr(), "warning: the kernel's rules can't be read, so that those are followed that are wanted: %v\n", err)
 		}
 	}
-	name, err := e.options.node()
+	input, node, err := e.everything()
 	if err != nil {
 		return nil, "", nil, err
+	}
+	contents, err := dataplane.Contents(tables, input.networks, input.granted(e.cmd.ErrOrStderr()))
+	if err != nil {
+		return nil, "", nil, err
+	}
+	return eval.NewRuleset(contents...), "the rules that are wanted", node, nil
+}
+
+// everything is the model of all Services, and this node's addresses.
+func (e *explainer) everything() (*input, []netip.Addr, error) {
+	name, err := e.options.node()
+	if err != nil {
+		return nil, nil, err
 	}
 	all, err := e.source.read(e.cmd.Context(), e.cmd.InOrStdin(), e.cmd.ErrOrStderr(), wanted{node: name})
 	if err != nil {
-		return nil, "", nil, err
+		return nil, nil, err
 	}
 	input, err := e.options.input(all.Objects, e.cmd.ErrOrStderr())
 	if err != nil {
-		return nil, "", nil, err
-	}
-	contents, err := dataplane.Contents(maps.NewLayout(config), input.networks, input.granted(e.cmd.ErrOrStderr()))
-	if err != nil {
-		return nil, "", nil, err
+		return nil, nil, err
 	}
 	local, err := e.options.local(all.Nodes[name])
-	if err != nil {
-		return nil, "", nil, err
-	}
-	return eval.NewRuleset(contents...), "the rules that are wanted", slices.Concat(local.Addresses, local.NodePorts), nil
+	return input, slices.Concat(local.Addresses, local.NodePorts), err
 }
 
-// ruleset is what the kernel holds, to be followed.
-func (h *held) ruleset() *eval.Ruleset {
+// held is what the kernel holds, to be followed. Where Services have chains of
+// their own, their rules are known by what the Services should have.
+func (e *explainer) held(h *held) (*eval.Ruleset, []netip.Addr, error) {
+	var own []nft.OwnChain
+	var node []netip.Addr
+	if h.ownChains() {
+		input, addresses, err := e.everything()
+		if err != nil {
+			return nil, nil, fmt.Errorf("the kernel has chains for each Service, whose rules are known by the Services: %w (or give them with -f and --rules kernel)", err)
+		}
+		node = addresses
+		for _, svc := range input.granted(e.cmd.ErrOrStderr()) {
+			own = h.layout.OwnChains(own, &svc)
+		}
+	}
 	var all []nft.Contents
 	for _, t := range h.layout.Tables() {
-		c := eval.Held(t, h.tables[t.ID()], func(name string) *nft.Chain { return h.layout.Chain(t, name) })
-		if len(c.Sets) > 0 {
-			c.Elements[h.layout.Memory(t).Remembered] = h.remembered[t.ID()]
+		table := *t
+		named := map[string]*nft.Chain{}
+		for _, o := range own {
+			if o.Table != t {
+				continue
+			}
+			named[o.Chain.Name] = o.Chain
+			if o.Set != nil {
+				table.Sets = append(table.Sets[:len(table.Sets):len(table.Sets)], o.Set)
+			}
+		}
+		c := eval.Held(&table, h.tables[t.ID()], func(name string) *nft.Chain {
+			if chain := named[name]; chain != nil {
+				return chain
+			}
+			return h.layout.Chain(t, name)
+		})
+		for _, set := range c.Sets {
+			if remembered, ok := h.remembered[t.ID()][set.Name]; ok {
+				c.Elements[set] = remembered
+			}
 		}
 		all = append(all, c)
 	}
-	return eval.NewRuleset(all...)
+	return eval.NewRuleset(all...), node, nil
 }
 
 // surroundings is what is known of the network around: this machine's, in this

@@ -2,33 +2,40 @@ package cli
 
 import (
 	"fmt"
+	"slices"
 
+	"golang.org/x/sys/unix"
+
+	"github.com/kube-verdict/kube-verdict/dataplane"
 	"github.com/kube-verdict/kube-verdict/nft"
+	"github.com/kube-verdict/kube-verdict/nft/chains"
 	"github.com/kube-verdict/kube-verdict/nft/kernel"
+	"github.com/kube-verdict/kube-verdict/nft/layout"
 	"github.com/kube-verdict/kube-verdict/nft/maps"
 )
 
 // held is what the kernel of this network namespace has of ours.
 type held struct {
-	layout *maps.Layout
-	// told says that the layout was told by the tables.
+	layout dataplane.Layout
+	// config is what the layout was made with; told says that the tables told it.
+	config layout.Config
 	told   bool
 	tables map[nft.ID]*nft.Held
-	// remembered are the clients that session affinity keeps, by table.
-	remembered map[nft.ID][]nft.Element
+	// remembered are the clients that session affinity keeps, by table and set.
+	remembered map[nft.ID]map[string][]nft.Element
 }
 
-// readKernel reads our tables. The layout is the one that they were made with, if
-// that can be told and no flag says otherwise.
-func readKernel(config maps.Config, asked bool) (*held, error) {
+// readKernel reads our tables. The layout and its configuration are those that they
+// were made with, if that can be told; flags that are asked for come first.
+func readKernel(config layout.Config, asked bool) (*held, error) {
 	conn, err := kernel.Open(0)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { _ = conn.Close() }()
-	h := &held{tables: map[nft.ID]*nft.Held{}, remembered: map[nft.ID][]nft.Element{}, layout: maps.NewLayout(config)}
+	h := &held{tables: map[nft.ID]*nft.Held{}, remembered: map[nft.ID]map[string][]nft.Element{}}
 	var all []*nft.Held
-	for _, t := range h.layout.Tables() {
+	for _, t := range maps.NewLayout(config).Tables() {
 		table, err := conn.Read(t.ID())
 		if err != nil {
 			return nil, err
@@ -37,20 +44,35 @@ func readKernel(config maps.Config, asked bool) (*held, error) {
 		if table == nil {
 			continue
 		}
-		h.tables[t.ID()] = table
-		memory := h.layout.Memory(t).Remembered
-		if table.Sets[memory.Name] == nil {
-			continue
-		}
-		if h.remembered[t.ID()], err = conn.Elements(t.ID(), memory.Name); err != nil {
-			return nil, fmt.Errorf("table %s: %w", t.ID(), err)
+		h.tables[t.ID()], h.remembered[t.ID()] = table, map[string][]nft.Element{}
+		for name, set := range table.Sets {
+			if set.Flags&unix.NFT_SET_EVAL == 0 {
+				continue // all of it has been read
+			}
+			if h.remembered[t.ID()][name], err = conn.Elements(t.ID(), name); err != nil {
+				return nil, fmt.Errorf("table %s: %w", t.ID(), err)
+			}
 		}
 	}
-	if found, ok := maps.ConfigOf(all); ok && !asked {
-		h.layout, h.told = maps.NewLayout(found), true
+	signs := maps.Signs()
+	tall := slices.ContainsFunc(all, func(t *nft.Held) bool { return t != nil && t.Sets["nodeports"] != nil })
+	if tall {
+		signs = chains.Signs()
+	}
+	h.config = config
+	if found, ok := signs.ConfigOf(all); ok && !asked {
+		h.config, h.told = found, true
+	}
+	h.layout = maps.NewLayout(h.config)
+	if tall {
+		h.layout = chains.NewLayout(h.config)
 	}
 	return h, nil
 }
 
 // any says whether there is a table of ours.
 func (h *held) any() bool { return len(h.tables) > 0 }
+
+// ownChains says that the rules of single Services are in chains of their own, which
+// only the Services tell.
+func (h *held) ownChains() bool { return h.layout.Memory(h.layout.Tables()[0]).Remembered == nil }

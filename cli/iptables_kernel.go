@@ -47,7 +47,7 @@ func (s *iptablesSaver) kernel(config *iptables.Config) ([]proxy.Service, error)
 	for _, key := range unknown {
 		fmt.Fprintf(s.cmd.ErrOrStderr(), "warning: the kernel does not say which Service %s is of; it is left out\n", key)
 	}
-	tables := h.layout.Config()
+	tables := h.config
 	if !s.cmd.Flags().Changed("pod-cidrs") {
 		tables.PodCIDRs = h.podCIDRs()
 	}

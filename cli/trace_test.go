@@ -6,12 +6,15 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/kube-verdict/kube-verdict/explain"
 	"github.com/kube-verdict/kube-verdict/internal/testbed"
+	"github.com/kube-verdict/kube-verdict/iptables"
+	"github.com/kube-verdict/kube-verdict/proxy"
 )
 
 const cart = `
@@ -83,13 +86,34 @@ func newShop(t *testing.T) *shop {
 	return s
 }
 
+// In the layout of chains a packet comes by those of its Service port and endpoint.
+func TestTraceInChains(t *testing.T) {
+	s := newShop(t)
+	s.apply("added", "--layout", "chains")
+	p := s.trace("shop/cart", "--count", "2", "--duration", "1m", "-o", "json")
+	answers := map[string]testbed.Answer{}
+	for _, to := range []string{"10.96.0.10:80", "10.240.0.11:30080"} {
+		a := s.ask(s.pod.Namespace, to)
+		answers[a.Local.String()] = a
+	}
+	for _, one := range s.sightings(p) {
+		if one.Endpoint != answers[one.From].Server.String() || one.Service != "shop/cart:http" {
+			t.Errorf("seen is %+v, but %+v was asked", one, answers[one.From])
+		}
+		sep := iptables.EndpointChain("shop/cart:http", proxy.TCP, netip.MustParseAddrPort(one.Endpoint))
+		if !slices.ContainsFunc(one.Steps, func(step explain.Step) bool { return step.Chain == sep && step.Text == "accept" }) {
+			t.Errorf("it did not come by %s: %+v", sep, one.Steps)
+		}
+	}
+}
+
 // apply programs the manifests, and wants to see this.
-func (s *shop) apply(want string) {
+func (s *shop) apply(want string, flags ...string) {
 	s.Helper()
 	var out strings.Builder
 	err := s.node.Do(func() error {
 		root := newRoot()
-		root.SetArgs([]string{"apply", "-f", "-", "--pod-cidrs", "10.254.0.0/16,fd00:10:254::/48"})
+		root.SetArgs(append([]string{"apply", "-f", "-", "--pod-cidrs", "10.254.0.0/16,fd00:10:254::/48"}, flags...))
 		root.SetIn(strings.NewReader(cart))
 		root.SetOut(&out)
 		root.SetErr(&out)

@@ -21,13 +21,14 @@ type compared struct {
 	known    bool // that the kernel could be read
 	sets     map[*nft.Set]held
 	elements map[*proxy.Port][]Element
+	own      map[*proxy.Port][]Chain
 	result   Kernel
 }
 
 // compare looks for all elements of a Service in the kernel, and for those that
 // the kernel has of it besides.
 func (b *builder) compare(svc *proxy.Service) *compared {
-	c := &compared{kernel: b.input.Kernel, known: b.input.Kernel != nil, sets: map[*nft.Set]held{}, elements: map[*proxy.Port][]Element{}}
+	c := &compared{kernel: b.input.Kernel, known: b.input.Kernel != nil, sets: map[*nft.Set]held{}, elements: map[*proxy.Port][]Element{}, own: map[*proxy.Port][]Chain{}}
 	c.result = Kernel{State: Unknown}
 	if c.known {
 		c.tables(b)
@@ -58,12 +59,18 @@ func (b *builder) compare(svc *proxy.Service) *compared {
 				chains[p.Table][p.Goto] = true
 			}
 		}
+		for _, own := range b.input.Layout.OwnChains(nil, &one) {
+			c.own[&svc.Ports[i]] = append(c.own[&svc.Ports[i]], c.chain(own.Table, own.Chain))
+		}
 		for _, f := range svc.Ports[i].Frontends {
 			frontends = append(frontends, frontendKey(f.Addr, svc.Ports[i].Protocol, svc.Ports[i].Port))
 		}
 	}
 	c.result.Elements = len(done)
 	c.surplus(b, svc, wanted, frontends)
+	for _, own := range b.input.Layout.OwnChains(nil, svc) {
+		c.compareChain(own.Table, own.Chain)
+	}
 	for _, t := range b.input.Layout.Tables() {
 		c.chains(b, t, chains[t])
 	}
@@ -90,6 +97,7 @@ func (c *compared) tables(b *builder) {
 			continue
 		}
 		c.result.Tables = append(c.result.Tables, t.ID().String())
+		c.result.Bypassed = c.result.Bypassed || h.Bypassed()
 		for _, s := range t.Sets {
 			hs := h.Sets[s.Name]
 			switch {
@@ -174,13 +182,48 @@ func (c *compared) chains(b *builder, t *nft.Table, led map[string]bool) {
 		}
 	}
 	for _, chain := range todo {
-		switch hc := h.Chains[chain.Name]; {
-		case hc == nil:
-			c.differ("table %s has no chain %s", t.ID(), chain.Name)
-		case !chain.SameBase(hc):
-			c.differ("chain %s in table %s is called at another place than ours", chain.Name, t.ID())
-		case !chain.SameRules(t.Family, hc):
-			c.differ("chain %s in table %s has other rules than ours", chain.Name, t.ID())
+		if chain.Base == nil || !h.Bypassed() {
+			c.compareChain(t, chain)
 		}
 	}
+}
+
+// compareChain compares a chain with the kernel's.
+func (c *compared) compareChain(t *nft.Table, chain *nft.Chain) {
+	h := c.kernel[t.ID()]
+	if h == nil {
+		return
+	}
+	switch hc := h.Chains[chain.Name]; {
+	case hc == nil:
+		c.differ("table %s has no chain %s", t.ID(), chain.Name)
+	case !chain.SameBase(hc):
+		c.differ("chain %s in table %s is called at another place than ours", chain.Name, t.ID())
+	case !chain.SameRules(t.Family, hc):
+		c.differ("chain %s in table %s has other rules than ours", chain.Name, t.ID())
+	}
+}
+
+// chain is one of the Service's own chains next to the kernel's.
+func (c *compared) chain(t *nft.Table, chain *nft.Chain) Chain {
+	out := Chain{Table: t.ID().String(), Name: chain.Name, Rules: []string{}, Kernel: Unknown}
+	for _, r := range chain.Rules {
+		out.Rules = append(out.Rules, r.Text(t.Family))
+	}
+	if !c.known {
+		return out
+	}
+	var held *nft.HeldChain
+	if h := c.kernel[t.ID()]; h != nil {
+		held = h.Chains[chain.Name]
+	}
+	switch {
+	case held == nil:
+		out.Kernel = Missing
+	case chain.SameRules(t.Family, held):
+		out.Kernel = Yes
+	default:
+		out.Kernel = Differs
+	}
+	return out
 }

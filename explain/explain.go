@@ -12,9 +12,23 @@ import (
 
 	"github.com/kube-verdict/kube-verdict/iptables"
 	"github.com/kube-verdict/kube-verdict/nft"
-	"github.com/kube-verdict/kube-verdict/nft/maps"
+	"github.com/kube-verdict/kube-verdict/nft/layout"
 	"github.com/kube-verdict/kube-verdict/proxy"
 )
+
+// Layout is the shape of our tables. There are two: nft/maps and nft/chains.
+type Layout interface {
+	// Tables are the tables as they are for every set of Services.
+	Tables() []*nft.Table
+	// Elements appends what a Service adds to sets and maps.
+	Elements(to []nft.Placed, svc *proxy.Service) []nft.Placed
+	// OwnChains appends the chains that a Service has for itself.
+	OwnChains(to []nft.OwnChain, svc *proxy.Service) []nft.OwnChain
+	// Chain makes a chain that several Services may lead to, or nil.
+	Chain(t *nft.Table, name string) *nft.Chain
+	// Memory is where clients are remembered.
+	Memory(t *nft.Table) layout.Memory
+}
 
 // Input is what a Report is made from.
 type Input struct {
@@ -24,11 +38,11 @@ type Input struct {
 	Node   proxy.Node
 	// Others are all other Services, which may have some of its frontends.
 	Others []proxy.Service
-	Layout *maps.Layout
+	Layout Layout
 	// Kernel is what the kernel has of our tables; nil if it could not be read.
 	Kernel map[nft.ID]*nft.Held
-	// Remembered are the clients that session affinity keeps, by table.
-	Remembered map[nft.ID][]nft.Element
+	// Remembered are the clients that session affinity keeps, by table and set.
+	Remembered map[nft.ID]map[string][]nft.Element
 	// NotSeen is what could not be looked at, and why.
 	NotSeen []string
 }
@@ -120,6 +134,13 @@ func (b *builder) port(x *proxy.PortExplanation, granted *proxy.Service, kernel 
 			out.Frontends = append(out.Frontends, frontend(full, p, f))
 		}
 	}
+	for _, p := range ways {
+		for _, c := range kernel.own[p] {
+			if !slices.ContainsFunc(out.Chains, func(o Chain) bool { return o.Name == c.Name && o.Table == c.Table }) {
+				out.Chains = append(out.Chains, c)
+			}
+		}
+	}
 	// As they are in the tables: set by set.
 	order := map[string]int{}
 	for i, e := range out.Elements {
@@ -129,7 +150,7 @@ func (b *builder) port(x *proxy.PortExplanation, granted *proxy.Service, kernel 
 	}
 	slices.SortStableFunc(out.Elements, func(a, b Element) int { return cmp.Compare(order[a.Set], order[b.Set]) })
 	out.Cascades = cascades(full, ways)
-	clients := b.clients(ways)
+	clients := b.clients(ways, x, full)
 	for i := range x.Endpoints {
 		e := &x.Endpoints[i]
 		ep := Endpoint{Pod: b.pod(e.Origin), Endpoint: e.String(), Clients: clients[e.AddrPort]}
@@ -185,14 +206,24 @@ func cascades(full string, ways []*proxy.Port) []Cascade {
 }
 
 // clients counts, by endpoint, those that session affinity keeps there.
-func (b *builder) clients(ways []*proxy.Port) map[netip.AddrPort]int {
+func (b *builder) clients(ways []*proxy.Port, x *proxy.PortExplanation, full string) map[netip.AddrPort]int {
 	counts := map[netip.AddrPort]int{}
 	if len(ways) == 0 || ways[0].Affinity == 0 {
 		return counts
 	}
 	for _, t := range b.input.Layout.Tables() {
+		sets := b.input.Remembered[t.ID()]
+		memory := b.input.Layout.Memory(t).Remembered
+		if memory == nil { // a set for each endpoint, with the name of its chain
+			for _, e := range x.Endpoints {
+				if nft.FamilyOf(e.Addr()) == t.Family && e.IsValid() {
+					counts[e.AddrPort] = len(sets[iptables.EndpointChain(full, x.Protocol, e.AddrPort)])
+				}
+			}
+			continue
+		}
 		n := t.Family.AddrLen()
-		for _, e := range b.input.Remembered[t.ID()] {
+		for _, e := range sets[memory.Name] {
 			if len(e.Key) != n+4 || len(e.Data) != n+4 || binary.NativeEndian.Uint32([]byte(e.Key[n:]))&^1 != ways[0].ID {
 				continue
 			}

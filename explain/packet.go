@@ -55,8 +55,10 @@ type Step struct {
 	Table string `json:"table"`
 	Hook  string `json:"hook"`
 	Chain string `json:"chain"`
-	Rule  int    `json:"rule"` // from 1 on
-	Text  string `json:"text"`
+	Rule  int    `json:"rule,omitempty"` // from 1 on; 0 for one that is not ours
+	// Handle is the number by which the kernel knows a rule that is not ours.
+	Handle uint64 `json:"handle,omitempty"`
+	Text   string `json:"text"`
 	// Matched says that the rule was for this packet.
 	Matched bool     `json:"matched"`
 	Lookups []Lookup `json:"lookups,omitempty"`
@@ -66,7 +68,7 @@ type Step struct {
 
 // Lookup is a lookup in one of our sets.
 type Lookup struct {
-	Set string `json:"set"`
+	Set string `json:"set,omitempty"` // empty for a map that is written within the rule
 	Key string `json:"key"`
 	// Found is the element as nft lists it, empty if there is none; with a random
 	// number in the key, that of the first endpoint.
@@ -177,7 +179,11 @@ func (w *words) step(s *eval.Step) Step {
 		if l.Element != nil {
 			found = l.Set.Text(f, *l.Element)
 		}
-		out.Lookups = append(out.Lookups, Lookup{Set: l.Set.Name, Key: l.Set.Text(f, nft.Element{Key: l.Key}), Found: found, Of: l.Of})
+		name := l.Set.Name
+		if l.Set.Literal {
+			name = written
+		}
+		out.Lookups = append(out.Lookups, Lookup{Set: name, Key: l.Set.Text(f, nft.Element{Key: l.Key}), Found: found, Of: l.Of})
 	}
 	if s.Matched {
 		out.IPTables = w.iptables(s)

@@ -76,6 +76,18 @@ type Port struct {
 	Cascades  []Cascade  `json:"cascades"`
 	Endpoints []Endpoint `json:"endpoints"`
 	Elements  []Element  `json:"elements"`
+	// Chains are those that the Service port has for itself, in the layout that has
+	// such.
+	Chains []Chain `json:"chains,omitempty"`
+}
+
+// Chain is a chain of our tables.
+type Chain struct {
+	Table string   `json:"table"`
+	Name  string   `json:"name"`
+	Rules []string `json:"rules"`
+	// Kernel says whether the kernel has it, as an Element's does.
+	Kernel string `json:"kernel"`
 }
 
 // Frontend is an address at which clients reach a Service port.
@@ -154,6 +166,9 @@ type Kernel struct {
 	Tables      []string `json:"tables,omitempty"`
 	Elements    int      `json:"elements"`
 	Differences []string `json:"differences,omitempty"`
+	// Bypassed says that no packet comes to them: another proxy serves, and ours
+	// are in its shadow.
+	Bypassed bool `json:"bypassed,omitempty"`
 }
 
 // What the kernel says of an element or of all.

@@ -2,6 +2,7 @@ package explain
 
 import (
 	"bufio"
+	"cmp"
 	"fmt"
 	"io"
 	"net/netip"
@@ -11,7 +12,6 @@ import (
 
 	"github.com/kube-verdict/kube-verdict/nft"
 	"github.com/kube-verdict/kube-verdict/nft/eval"
-	"github.com/kube-verdict/kube-verdict/nft/maps"
 	"github.com/kube-verdict/kube-verdict/proxy"
 )
 
@@ -40,7 +40,7 @@ type Sighting struct {
 
 // Scene is what is known of where packets are seen.
 type Scene struct {
-	Layout *maps.Layout
+	Layout Layout
 	// Kernel is what the kernel has of our tables.
 	Kernel map[nft.ID]*nft.Held
 	// Interface names an interface.
@@ -124,7 +124,7 @@ func (s *Scene) service(p *nft.TracedPacket) string {
 		if h == nil || t.Family != nft.FamilyOf(p.Dest.Addr()) {
 			continue
 		}
-		for _, name := range []string{"services", "no-endpoints", "no-endpoints-nodeport"} {
+		for _, name := range []string{"services", "nodeports", "no-endpoints", "no-endpoints-nodeport"} {
 			if set := h.Sets[name]; set != nil {
 				for i := range set.Elements {
 					if set.Elements[i].Key == key {
@@ -149,7 +149,7 @@ func (s *Scene) hook(t *nft.Traced) string {
 
 // step is a rule that the packet came by, and the rule itself if it is ours.
 func (s *Scene) step(t *nft.Traced, hook string, last *nft.TracedPacket, w *words) (Step, *nft.Rule) {
-	out := Step{Table: t.Table.String(), Hook: hook, Chain: t.Chain, Matched: true, Text: fmt.Sprintf("(a rule with the handle %d)", t.Rule)}
+	out := Step{Table: t.Table.String(), Hook: hook, Chain: t.Chain, Matched: true, Text: cmp.Or(strings.TrimSpace(t.Follows()), "continue"), Handle: t.Rule}
 	h := s.Kernel[t.Table]
 	if h == nil || h.Chains[t.Chain] == nil {
 		out.Chain = fmt.Sprintf("%s in table %s", t.Chain, t.Table)

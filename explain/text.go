@@ -207,9 +207,16 @@ func (t *text) technology(r *Report) {
 		t.line("  Not kube-verdict: %s.", r.NotOurs)
 		return
 	}
-	t.line("  nftables maps on every node, that kube-verdict programs in place of kube-proxy's")
+	what := "nftables maps"
+	if slices.ContainsFunc(r.Ports, func(p Port) bool { return len(p.Chains) > 0 }) {
+		what = "nftables chains"
+	}
+	t.line("  %s on every node, that kube-verdict programs in place of kube-proxy's", what)
 	t.line("  iptables rules. No process and no load balancer is on the way.")
 	k := &r.Kernel
+	if k.Bypassed {
+		t.line("  In this network namespace they are in another proxy's shadow: packets pass by.")
+	}
 	switch k.State {
 	case Agrees:
 		t.line("  The kernel agrees: it has %s of this Service, and the chains that they lead to.", count(k.Elements, "element"))

@@ -19,6 +19,7 @@ func (t *text) port(number int, r *Report, p *Port) {
 	}
 	t.endpoints(p)
 	t.elements(r, p)
+	t.chains(r, p)
 }
 
 func (t *text) frontends(p *Port) {
@@ -201,4 +202,24 @@ func (t *text) elements(r *Report, p *Port) {
 	}
 	t.table(rows)
 	t.rest(len(p.Elements))
+}
+
+// chains shows the chains that the port has for itself.
+func (t *text) chains(r *Report, p *Port) {
+	if len(p.Chains) == 0 {
+		return
+	}
+	t.line("")
+	t.line("  Its own chains (table %s):", p.Chains[0].Table)
+	for _, c := range p.Chains[:t.shown(len(p.Chains))] {
+		note := map[string]string{Yes: "  (in the kernel)", Differs: "  (THE KERNEL HAS OTHER RULES)", Missing: "  (NOT IN THE KERNEL)"}[c.Kernel]
+		if r.Kernel.State == Nothing {
+			note = ""
+		}
+		t.line("  %s%s", c.Name, note)
+		for _, rule := range c.Rules {
+			t.line("    %s", rule)
+		}
+	}
+	t.rest(len(p.Chains))
 }

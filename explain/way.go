@@ -20,15 +20,21 @@ func (w *Way) Write(out io.Writer, wide bool) error {
 	t.line("")
 	t.steps(w.Steps)
 	for i := range w.Branches {
-		t.branch(&w.Branches[i], len(w.Branches) == 1)
+		t.branch(&w.Branches[i], len(w.Branches) == 1, wide || i < fewBranches)
 	}
 	return t.Flush()
 }
 
-func (t *text) branch(b *Branch, only bool) {
+// fewBranches is how many branches are shown rule by rule unless all are asked for.
+// Where each endpoint has a chain, each has a branch.
+const fewBranches = 2
+
+func (t *text) branch(b *Branch, only, steps bool) {
 	n := len(b.Ends)
-	if n > 1 {
+	if n > 1 || !only {
 		t.line("")
+	}
+	if n > 1 {
 		t.line("  one of %d at random:", n)
 	}
 	if n > 1 || !only {
@@ -39,7 +45,7 @@ func (t *text) branch(b *Branch, only bool) {
 		t.table(rows)
 		t.rest(n)
 	}
-	if len(b.Steps) > 0 {
+	if len(b.Steps) > 0 && steps {
 		if n > 1 || !only {
 			t.line("")
 		}
@@ -72,7 +78,11 @@ func (t *text) steps(steps []Step) {
 		if !s.Matched {
 			mark = "not for it: "
 		}
-		t.line("    %s, rule %d: %s%s", s.Chain, s.Rule, mark, s.Text)
+		rule := fmt.Sprintf("rule %d", s.Rule)
+		if s.Rule == 0 {
+			rule = fmt.Sprintf("rule with handle %d", s.Handle)
+		}
+		t.line("    %s, %s: %s%s", s.Chain, rule, mark, s.Text)
 		for _, l := range s.Lookups {
 			t.line("      %s", l.words())
 		}
@@ -82,8 +92,13 @@ func (t *text) steps(steps []Step) {
 	}
 }
 
+// written is the set of a lookup in a map that is written within the rule.
+const written = ""
+
 func (l *Lookup) words() string {
 	switch {
+	case l.Set == written:
+		return fmt.Sprintf("a random number, one of %d", l.Of)
 	case l.Of > 1:
 		return fmt.Sprintf("%s: a random slot, one of %d", l.Set, l.Of)
 	case l.Found == "":

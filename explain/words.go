@@ -55,6 +55,9 @@ func (w *words) iptables(s *eval.Step) string {
 		return w.nobody(s)
 	}
 	name := s.Chain.Name
+	if strings.HasPrefix(name, "KUBE-") {
+		return "" // the layout that has kube-proxy's chains
+	}
 	statements := s.Chain.Rules[s.Rule].Statements
 	last := statements[len(statements)-1]
 	prefix, _, _ := cutNumber(name)

@@ -55,6 +55,23 @@ type Traced struct {
 	Packet *TracedPacket
 }
 
+// Follows is what comes after, as nft has it: " goto cluster-6", or nothing.
+func (t *Traced) Follows() string {
+	switch t.Verdict {
+	case CodeDrop:
+		return " drop"
+	case CodeAccept:
+		return " accept"
+	case CodeJump:
+		return " jump " + t.Target
+	case CodeGoto:
+		return " goto " + t.Target
+	case CodeReturn:
+		return " return"
+	}
+	return ""
+}
+
 // TracedPacket is a packet as the kernel tells of it.
 type TracedPacket struct {
 	Source, Dest netip.AddrPort

@@ -29,7 +29,7 @@ func Frontends(tables []*nft.Held) []Frontend {
 		if t == nil {
 			continue
 		}
-		for _, set := range []string{"services", "no-endpoints", "no-endpoints-nodeport"} {
+		for _, set := range []string{"services", "nodeports", "no-endpoints", "no-endpoints-nodeport"} {
 			if s := t.Sets[set]; s != nil {
 				for _, e := range s.Elements {
 					all = append(all, Frontend{t.Family, e.Key, e.Comment})

@@ -254,11 +254,22 @@ func TestWhatCantBeFollowed(t *testing.T) {
 	}
 	held := &nft.Held{ID: all[0].ID(), Sets: map[string]*nft.HeldSet{}, Chains: map[string]*nft.HeldChain{}}
 	for _, c := range all[0].Chains {
-		held.Chains[c.Name] = &nft.HeldChain{Base: c.Base}
+		held.Chains[c.Name] = &nft.HeldChain{Base: c.Base, Rules: make([]nft.HeldRule, len(c.Rules))}
 	}
 	foreign := eval.NewRuleset(eval.Held(all[0].Table, held, func(string) *nft.Chain { return nil }))
 	_, err := foreign.Follow(packet(17, "10.254.4.9:4000", "172.30.0.10:53", "veth1"), world)
 	if err == nil || !strings.Contains(err.Error(), "chain guard-prerouting rule 1: the kernel has other rules here than ours") {
 		t.Errorf("of rules that are not ours: %v", err)
+	}
+	// In another proxy's shadow, packets pass by.
+	for _, c := range all[0].Chains {
+		if c.Base != nil {
+			held.Chains[c.Name].Rules = nil
+		}
+	}
+	shadow := eval.NewRuleset(eval.Held(all[0].Table, held, func(string) *nft.Chain { return nil }))
+	outcomes, err := shadow.Follow(packet(17, "10.254.4.9:4000", "172.30.0.10:53", "veth1"), world)
+	if err != nil || len(outcomes) != 1 || outcomes[0].Translated || len(outcomes[0].Steps) != 0 {
+		t.Errorf("in a shadow: %v, %v", outcomes, err)
 	}
 }

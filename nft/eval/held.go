@@ -33,6 +33,11 @@ func Held(t *nft.Table, held *nft.Held, make func(name string) *nft.Chain) nft.C
 			ours = make(name)
 		}
 		h := held.Chains[name]
+		if h.Base != nil && len(h.Rules) == 0 {
+			// Nothing is done there: ours are in another proxy's shadow.
+			table.Chains = append(table.Chains, &nft.Chain{Name: name, Base: h.Base})
+			continue
+		}
 		if ours != nil && ours.SameBase(h) && ours.SameRules(t.Family, h) {
 			table.Chains = append(table.Chains, ours)
 			continue
