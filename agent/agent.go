@@ -3,11 +3,13 @@ package agent
 import (
 	"context"
 	"math"
+	goruntime "runtime"
 	"runtime/debug"
 	"sync/atomic"
 	"time"
 
 	"github.com/go-logr/logr"
+	"github.com/spf13/pflag"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	eventsv1 "k8s.io/api/events/v1"
@@ -17,11 +19,12 @@ import (
 	"k8s.io/component-base/featuregate"
 	"k8s.io/utils/ptr"
 	ctrl "sigs.k8s.io/controller-runtime"
-	"sigs.k8s.io/controller-runtime/pkg/config"
+	ctrlconfig "sigs.k8s.io/controller-runtime/pkg/config"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 	ctrlmetrics "sigs.k8s.io/controller-runtime/pkg/metrics"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
+	"github.com/kube-verdict/kube-verdict/agent/config"
 	"github.com/kube-verdict/kube-verdict/controllers"
 	"github.com/kube-verdict/kube-verdict/dataplane"
 	"github.com/kube-verdict/kube-verdict/healthcheck"
@@ -51,6 +54,14 @@ type Config struct {
 	MetricsAddress, HealthAddress string
 	// Gates are the features that are on; package features has their names.
 	Gates featuregate.FeatureGate
+	// Configuration and Flags are where all this is from, as /configz and /flagz show
+	// it.
+	Configuration config.Configuration
+	Flags         *pflag.FlagSet
+	Version       string
+	// Follow, if there is something to follow, says that the configuration has become
+	// invalid, or, with nil, that it is not.
+	Follow func(ctx context.Context, invalid func(error)) error
 }
 
 // handOver is how long a Service stays ours that has been given to another proxy.
@@ -158,6 +169,9 @@ func Run(ctx context.Context, api *rest.Config, c Config, log logr.Logger) error
 			return err
 		}
 		close(loaded)
+		if c.Scope == proxy.ScopeAll { // else another proxy sets them
+			reporter.Sysctls(setConntrack("/", c.Configuration.Conntrack, goruntime.NumCPU()))
+		}
 		go node.watch(ctx, func() {
 			if err := services.Load(ctx); err != nil {
 				log.Error(err, "The node's addresses have changed, but not what depends on them")
@@ -185,6 +199,13 @@ func Run(ctx context.Context, api *rest.Config, c Config, log logr.Logger) error
 		if err := mgr.Add(manager.RunnableFunc(follow.comparer.Run)); err != nil {
 			return err
 		}
+	}
+	if c.Follow != nil {
+		go func() {
+			if err := c.Follow(ctx, reporter.Configuration); err != nil {
+				log.Error(err, "Changes of the configuration go unnoticed from now on")
+			}
+		}()
 	}
 	if probes != nil {
 		// Before anything is waited for.
@@ -224,7 +245,7 @@ func newManager(api *rest.Config, c Config, log logr.Logger) (ctrl.Manager, erro
 		HealthProbeBindAddress: "0",   // health has its own
 		LeaderElection:         false, // every node programs its own kernel
 		// The API server may stay away for as long as it likes.
-		Controller: config.Controller{CacheSyncTimeout: math.MaxInt64},
+		Controller: ctrlconfig.Controller{CacheSyncTimeout: math.MaxInt64},
 		// A client that waits before it tries again does not end before that.
 		// Nothing is lost by leaving it: a commit is whole or has not begun.
 		GracefulShutdownTimeout: ptr.To(5 * time.Second),

@@ -175,10 +175,7 @@ func (r *reporter) Contested(by kernel.Change, on bool) {
 	r.metrics.Contested.Set(1)
 	const text = "another process changes the tables of kube-verdict again and again, so Services fail at times on this node; repairs wait in between. Stop it, or have it leave tables named kube-verdict alone"
 	r.log.Info("Our tables are contested: "+text, "by", by.String())
-	node := &corev1.Node{}
-	if err := r.services.Get(context.Background(), client.ObjectKey{Name: r.node}, node); err == nil {
-		r.recorder.Eventf(node, nil, corev1.EventTypeWarning, "TablesContested", "Repair", "%s: %s", by.String(), text)
-	}
+	r.nodeEvent("TablesContested", "Repair", []string{by.String() + ": " + text})
 }
 
 // maxNote is the length of an Event's note, in bytes, that the API server takes.
@@ -187,13 +184,18 @@ const maxNote = 1024
 // event puts texts of one reason on a Service. They go together, because the
 // client takes Events that differ in nothing but the note for one and the same.
 func (r *reporter) event(name proxy.Name, related runtime.Object, reason string, texts []string) {
-	note := strings.Join(texts, "; ")
-	if len(note) > maxNote {
-		note = strings.ToValidUTF8(note[:maxNote-3], "") + "..."
-	}
+	note := note(strings.Join(texts, "; "))
 	if about := r.object(name); about != nil {
 		r.recorder.Eventf(about, related, corev1.EventTypeWarning, reason, "Program", "%s", note)
 	}
+}
+
+// note is as much of a text as the API server takes.
+func note(text string) string {
+	if len(text) > maxNote {
+		text = strings.ToValidUTF8(text[:maxNote-3], "") + "..."
+	}
+	return text
 }
 
 // object is a Service's object, or nil when it has gone. Only with its UID is an

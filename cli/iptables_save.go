@@ -154,7 +154,7 @@ func (s *iptablesSaver) objects(config *iptables.Config, name types.NamespacedNa
 func (s *iptablesSaver) nodePortAddresses(node *corev1.Node) (addrs []netip.Addr, all bool, err error) {
 	o := *s.options
 	o.anyNodePorts = false
-	if !s.cmd.Flags().Changed("nodeport-addresses") || slices.Equal(o.nodePortAddresses, []string{"all"}) {
+	if !s.cmd.Flags().Changed("nodeport-addresses") || slices.Equal(o.config.NodePortAddresses, []string{"all"}) {
 		return nil, true, nil
 	}
 	local, err := o.local(node)

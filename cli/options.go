@@ -10,41 +10,38 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/kube-verdict/kube-verdict/agent"
+	"github.com/kube-verdict/kube-verdict/agent/config"
 	"github.com/kube-verdict/kube-verdict/nft/maps"
 )
 
 // options are the flags that all commands share.
 type options struct {
-	nodeName          string
-	podCIDRs          []string
-	nodePortAddresses []string
-	podInterface      string
-	masqueradeAll     bool
-	masqueradeBit     int
+	// config has the flags' values; fields without a flag are at their defaults.
+	config config.Configuration
 	// anyNodePorts has NodePorts in the model whatever the node's addresses are: at
 	// the unspecified ones.
 	anyNodePorts bool
 }
 
 func (o *options) addTo(flags *pflag.FlagSet) {
-	flags.StringVar(&o.nodeName, "node-name", "",
+	flags.StringVar(&o.config.NodeName, "node-name", "",
 		"name of the Node object that stands for this machine (default: $NODE_NAME, else the host name)")
-	flags.StringSliceVar(&o.podCIDRs, "pod-cidrs", nil,
+	flags.StringSliceVar(&o.config.DetectLocal.PodCIDRs, "pod-cidrs", o.config.DetectLocal.PodCIDRs,
 		"addresses of the cluster's pods, IPv4 and IPv6, as in 10.244.0.0/16,fd00:10:244::/56, or \"node\" for those of this node's Node object; traffic to a ClusterIP from elsewhere is masqueraded (default: none is)")
-	flags.StringSliceVar(&o.nodePortAddresses, "nodeport-addresses", []string{agent.NodePortPrimary},
+	flags.StringSliceVar(&o.config.NodePortAddresses, "nodeport-addresses", o.config.NodePortAddresses,
 		"addresses of this node that accept NodePort traffic: CIDRs, or one of primary (the first of each family), all (but loopback ones), localhost")
-	flags.StringVar(&o.podInterface, "pod-interface", "",
+	flags.StringVar(&o.config.DetectLocal.PodInterface, "pod-interface", "",
 		"tell traffic from pods by the interface that it comes in by, not by --pod-cidrs: a bridge's name, or, with * at its end, what the names of pods' interfaces start with, as in cali*")
-	flags.BoolVar(&o.masqueradeAll, "masquerade-all", false,
+	flags.BoolVar(&o.config.MasqueradeAll, "masquerade-all", false,
 		"masquerade all traffic to ClusterIPs, from pods as well")
-	flags.IntVar(&o.masqueradeBit, "masquerade-bit", maps.DefaultMasqueradeBit,
+	flags.IntVar(&o.config.MasqueradeBit, "masquerade-bit", o.config.MasqueradeBit,
 		"bit of the packet mark, 0 to 31, for traffic to masquerade; no other software on the node may use it")
 }
 
 // node is the name of this node.
 func (o *options) node() (string, error) {
-	if o.nodeName != "" {
-		return o.nodeName, nil
+	if o.config.NodeName != "" {
+		return o.config.NodeName, nil
 	}
 	if name := os.Getenv("NODE_NAME"); name != "" {
 		return name, nil
@@ -59,14 +56,14 @@ func (o *options) node() (string, error) {
 
 // layout is the configuration of the tables that the flags ask for.
 func (o *options) layout() (maps.Config, error) {
-	c := maps.Config{MasqueradeBit: o.masqueradeBit, MasqueradeAll: o.masqueradeAll, PodInterface: o.podInterface}
+	c := maps.Config{MasqueradeBit: o.config.MasqueradeBit, MasqueradeAll: o.config.MasqueradeAll, PodInterface: o.config.DetectLocal.PodInterface}
 	if o.podCIDRsOfNode() {
 		c.PodCIDRs = agent.AnyPods()
 	}
-	for _, text := range o.podCIDRs {
-		if text == podCIDRsNode {
-			if len(o.podCIDRs) > 1 {
-				return c, fmt.Errorf("--pod-cidrs: %s stands alone: the Node object has the CIDRs", podCIDRsNode)
+	for _, text := range o.config.DetectLocal.PodCIDRs {
+		if text == config.PodCIDRsOfNode {
+			if len(o.config.DetectLocal.PodCIDRs) > 1 {
+				return c, fmt.Errorf("--pod-cidrs: %s stands alone: the Node object has the CIDRs", config.PodCIDRsOfNode)
 			}
 			break
 		}
@@ -82,10 +79,10 @@ func (o *options) layout() (maps.Config, error) {
 	return c, nil
 }
 
-// podCIDRsNode stands for the pod CIDRs of the Node object.
-const podCIDRsNode = "node"
-
-func (o *options) podCIDRsOfNode() bool { return len(o.podCIDRs) == 1 && o.podCIDRs[0] == podCIDRsNode }
+func (o *options) podCIDRsOfNode() bool {
+	cidrs := o.config.DetectLocal.PodCIDRs
+	return len(cidrs) == 1 && cidrs[0] == config.PodCIDRsOfNode
+}
 
 // local is what is known of this node: from its Node object, if there is one,
 // else from the machine.
@@ -94,7 +91,7 @@ func (o *options) local(object *corev1.Node) (agent.Local, error) {
 	if err != nil {
 		return agent.Local{}, err
 	}
-	local, err := agent.FindLocal(name, object, o.nodePortAddresses)
+	local, err := agent.FindLocal(name, object, o.config.NodePortAddresses)
 	if o.anyNodePorts {
 		local.NodePorts = []netip.Addr{netip.IPv4Unspecified(), netip.IPv6Unspecified()}
 	}

@@ -9,6 +9,8 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
+
+	"github.com/kube-verdict/kube-verdict/agent/config"
 )
 
 // version is set by the linker.
@@ -43,7 +45,7 @@ type statusError struct {
 func (e *statusError) Unwrap() error { return e.error }
 
 func newRoot() *cobra.Command {
-	options := &options{}
+	options := &options{config: config.Default()}
 	root := &cobra.Command{
 		Use:   "kube-verdict",
 		Short: "A Kubernetes Service proxy on nftables maps",

@@ -1,13 +1,19 @@
 package cli
 
 import (
+	"context"
+	"errors"
 	"fmt"
-	"time"
+	"io"
+	"os"
+	"reflect"
 
 	"github.com/go-logr/zapr"
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
+	"golang.org/x/sys/unix"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 	cliflag "k8s.io/component-base/cli/flag"
@@ -15,22 +21,13 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 
 	"github.com/kube-verdict/kube-verdict/agent"
+	"github.com/kube-verdict/kube-verdict/agent/config"
 	"github.com/kube-verdict/kube-verdict/agent/features"
-	"github.com/kube-verdict/kube-verdict/proxy"
-	"github.com/kube-verdict/kube-verdict/shadow"
-)
-
-// Default addresses. kube-proxy, which may run beside, has 10249 and 10256.
-const (
-	defaultMetricsAddress = "127.0.0.1:10349"
-	defaultHealthAddress  = ":10356"
+	"github.com/kube-verdict/kube-verdict/manifests"
 )
 
 func newRun(o *options) *cobra.Command {
-	var kubeconfig string
-	var verbosity int
-	gates := map[string]bool{}
-	c := agent.Config{}
+	r := &runner{options: o}
 	cmd := &cobra.Command{
 		Use:   "run",
 		Short: "Follow the API server and program this node's kernel",
@@ -42,56 +39,133 @@ replaced in one transaction, and connections go on.
 
 It needs CAP_NET_ADMIN in the node's network namespace, and may list and watch
 services, nodes, endpointslices.discovery.k8s.io and
-servicecidrs.networking.k8s.io, and create and patch events.events.k8s.io. Every node runs its own; there is no leader.`,
+servicecidrs.networking.k8s.io, and create and patch events.events.k8s.io. Every node runs its own; there is no leader.
+
+A configuration file (--config) has all that flags have, and more; flags that are
+given override it. It is watched: a change that is valid is taken over by a start
+in place, in the same process and container, and the rules stay meanwhile; of one
+that is not, an Event on the Node and the metric kube_verdict_configuration_invalid
+tell, and what was before goes on.`,
 		Example: `  kube-verdict run --kubeconfig /etc/kubernetes/admin.conf --pod-cidrs 10.244.0.0/16,fd00:10:244::/56
-  kube-verdict run --node-name worker-1 -v 1      # in a pod: uses its service account`,
+  kube-verdict run --node-name worker-1 -v 1      # in a pod: uses its service account
+  kube-verdict run --write-config-to -            # all fields with their defaults
+  kube-verdict run --config /etc/kube-verdict/config.yaml --scope shadow`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			gate := features.New()
-			err := gate.SetFromMap(gates)
-			if err != nil {
-				return fmt.Errorf("--feature-gates: %w (kube-verdict run --help lists them)", err)
-			}
-			c.Gates = gate
-			if err := c.Scope.Validate(); err != nil {
-				return fmt.Errorf("--%w", err)
-			}
-			if c.ShadowPeriod < time.Second {
-				return fmt.Errorf("--shadow-period %s: must be a second or more", c.ShadowPeriod)
-			}
-			if c.NodeName, err = o.node(); err != nil {
+			r.flags = cmd.Flags()
+			c, err := r.configuration()
+			switch {
+			case err != nil:
 				return err
+			case r.writeTo != "":
+				return writeConfiguration(c, r.writeTo, cmd.OutOrStdout())
 			}
-			if c.Layout, err = o.layout(); err != nil {
-				return err
-			}
-			c.NodePortAddresses, c.PodCIDRsOfNode = o.nodePortAddresses, o.podCIDRsOfNode()
-			if _, err := agent.FindLocal(c.NodeName, nil, c.NodePortAddresses); err != nil {
-				return err
-			}
-			api, err := apiConfig(kubeconfig)
-			if err != nil {
-				return err
-			}
-			logger, err := newLogger(verbosity)
-			if err != nil {
-				return err
-			}
-			log := zapr.NewLogger(logger)
-			ctrl.SetLogger(log)
-			klog.SetLogger(log.WithName("client-go"))
-			return agent.Run(cmd.Context(), api, c, log)
+			return r.run(cmd.Context(), c)
 		},
 	}
-	flags := cmd.Flags()
-	flags.StringVar(&kubeconfig, "kubeconfig", "", "file that says how to reach the API server (default: $KUBECONFIG, else the pod's service account)")
-	flags.StringVar(&c.MetricsAddress, "metrics-bind-address", defaultMetricsAddress, "address for /metrics; 0 for none")
-	flags.StringVar(&c.HealthAddress, "health-probe-bind-address", defaultHealthAddress, "address for /livez and /readyz, and /healthz as kube-proxy answers it to load balancers; 0 for none")
-	flags.StringVar((*string)(&c.Scope), "scope", string(proxy.ScopeAll), scopeUsage)
-	flags.DurationVar(&c.ShadowPeriod, "shadow-period", shadow.DefaultPeriod, "in the scope shadow, the time between two comparisons with kube-proxy's rules; longer where one takes more than a fiftieth of it")
-	flags.Var(cliflag.NewMapStringBool(&gates), "feature-gates", features.Usage())
-	flags.IntVarP(&verbosity, "verbosity", "v", 0, "log more: 1 for every batch of changes, 4 for the client's requests")
+	c, flags := &o.config, cmd.Flags()
+	flags.StringVar(&r.file, "config", "", "configuration file; flags that are given override it")
+	flags.StringVar(&r.writeTo, "write-config-to", "", "write the configuration, as file and flags have it, to this file, or to standard output (-), and end")
+	flags.StringVar(&c.ClientConnection.Kubeconfig, "kubeconfig", "", "file that says how to reach the API server (default: $KUBECONFIG, else the pod's service account)")
+	flags.StringVar(&c.MetricsBindAddress, "metrics-bind-address", c.MetricsBindAddress, "address for /metrics, /configz, /statusz, /flagz and probes; 0 for none")
+	flags.StringVar(&c.HealthzBindAddress, "health-probe-bind-address", c.HealthzBindAddress, "address for /livez and /readyz, and /healthz as kube-proxy answers it to load balancers; 0 for none")
+	flags.StringVar((*string)(&c.Scope), "scope", string(c.Scope), scopeUsage)
+	flags.DurationVar(&c.ShadowPeriod.Duration, "shadow-period", c.ShadowPeriod.Duration, "in the scope shadow, the time between two comparisons with kube-proxy's rules; longer where one takes more than a fiftieth of it")
+	flags.Var(cliflag.NewMapStringBool(&c.FeatureGates), "feature-gates", features.Usage())
+	flags.IntVarP(&c.Logging.Verbosity, "verbosity", "v", 0, "log more: 1 for every batch of changes, 4 for the client's requests")
 	return cmd
+}
+
+// runner is the command run with what it was told.
+type runner struct {
+	options       *options
+	file, writeTo string
+	flags         *pflag.FlagSet
+}
+
+// configuration is what file and flags say.
+func (r *runner) configuration() (config.Configuration, error) {
+	c := r.options.config
+	if r.file != "" {
+		var err error
+		if c, err = config.Load(r.file); err != nil {
+			return c, err
+		}
+		c.Override(r.options.config, r.flags)
+	}
+	return c, config.Explain(c.Validate(), r.flags)
+}
+
+func writeConfiguration(c config.Configuration, path string, out io.Writer) error {
+	text, err := config.Encode(c)
+	switch {
+	case err != nil:
+		return err
+	case path == "-":
+		_, err = out.Write(text)
+		return err
+	}
+	return os.WriteFile(path, text, 0o644)
+}
+
+// errChanged ends the agent for the sake of another configuration.
+var errChanged = errors.New("the configuration has changed")
+
+func (r *runner) run(ctx context.Context, c config.Configuration) error {
+	settings, err := r.settings(c)
+	if err != nil {
+		return err
+	}
+	api, err := apiConfig(c.ClientConnection)
+	if err != nil {
+		return err
+	}
+	logger, err := newLogger(c.Logging)
+	if err != nil {
+		return err
+	}
+	log := zapr.NewLogger(logger)
+	ctrl.SetLogger(log)
+	klog.SetLogger(log.WithName("client-go"))
+	ctx, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	if r.file != "" {
+		settings.Follow = func(ctx context.Context, invalid func(error)) error {
+			return manifests.Watch(ctx, []string{r.file}, func() {
+				now, err := r.configuration()
+				invalid(err)
+				if err == nil && !reflect.DeepEqual(now, c) {
+					log.Info("The configuration has changed; starting again in place", "file", r.file)
+					stop(errChanged)
+				}
+			})
+		}
+	}
+	err = agent.Run(ctx, api, settings, log)
+	if err == nil && errors.Is(context.Cause(ctx), errChanged) {
+		_ = logger.Sync()
+		return fmt.Errorf("start again with another configuration: %w", unix.Exec("/proc/self/exe", os.Args, os.Environ()))
+	}
+	return err
+}
+
+// settings are the configuration as the agent takes it.
+func (r *runner) settings(c config.Configuration) (agent.Config, error) {
+	o := &options{config: c}
+	settings := agent.Config{
+		Configuration: c, Flags: r.flags, Version: version,
+		Scope: c.Scope, NodePortAddresses: c.NodePortAddresses, PodCIDRsOfNode: o.podCIDRsOfNode(),
+		ShadowPeriod: c.ShadowPeriod.Duration, MetricsAddress: c.MetricsBindAddress, HealthAddress: c.HealthzBindAddress,
+	}
+	var err error
+	if settings.Gates, err = c.Gates(); err != nil {
+		return settings, err
+	}
+	if settings.NodeName, err = o.node(); err != nil {
+		return settings, err
+	}
+	settings.Layout, err = o.layout()
+	return settings, err
 }
 
 const scopeUsage = `which Services are ours:
@@ -100,22 +174,26 @@ labelled  those with the label service.kubernetes.io/service-proxy-name: kube-ve
 all       all but those that this label gives to another proxy
 `
 
-// apiConfig is the way to the API server: the file named by the flag, else by
+// apiConfig is the way to the API server: the file that is named, else that of
 // $KUBECONFIG, else what a pod is given.
-func apiConfig(kubeconfig string) (*rest.Config, error) {
+func apiConfig(c config.ClientConnection) (*rest.Config, error) {
 	rules := clientcmd.NewDefaultClientConfigLoadingRules()
-	rules.ExplicitPath = kubeconfig
-	config, err := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, nil).ClientConfig()
+	rules.ExplicitPath = c.Kubeconfig
+	api, err := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, nil).ClientConfig()
 	if err != nil {
 		return nil, fmt.Errorf("find the API server: %w (give --kubeconfig FILE, set KUBECONFIG, or run in a pod)", err)
 	}
 	// The work is watches and a few Events.
-	config.UserAgent = rest.DefaultKubernetesUserAgent()
-	return config, nil
+	api.UserAgent = rest.DefaultKubernetesUserAgent()
+	api.QPS, api.Burst = c.QPS, c.Burst
+	return api, nil
 }
 
-func newLogger(verbosity int) (*zap.Logger, error) {
+func newLogger(logging config.Logging) (*zap.Logger, error) {
 	c := zap.NewProductionConfig()
+	if logging.Format == config.FormatText {
+		c.Encoding = "console"
+	}
 	c.EncoderConfig.EncodeTime = zapcore.ISO8601TimeEncoder
 	c.EncoderConfig.EncodeLevel = func(level zapcore.Level, to zapcore.PrimitiveArrayEncoder) {
 		if level < zapcore.DebugLevel {
@@ -123,7 +201,7 @@ func newLogger(verbosity int) (*zap.Logger, error) {
 		}
 		zapcore.LowercaseLevelEncoder(level, to)
 	}
-	c.Level = zap.NewAtomicLevelAt(zapcore.Level(-verbosity))
+	c.Level = zap.NewAtomicLevelAt(zapcore.Level(-logging.Verbosity))
 	c.DisableStacktrace = true
 	c.Sampling = nil
 	return c.Build()

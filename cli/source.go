@@ -14,6 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/kube-verdict/kube-verdict/agent/config"
 	"github.com/kube-verdict/kube-verdict/controllers"
 	"github.com/kube-verdict/kube-verdict/manifests"
 )
@@ -69,7 +70,7 @@ func (s *source) read(ctx context.Context, stdin io.Reader, errs io.Writer, want
 
 // newReader is a client that reads from the API server itself.
 func newReader(kubeconfig string) (client.Reader, error) {
-	config, err := apiConfig(kubeconfig)
+	api, err := apiConfig(config.ClientConnection{Kubeconfig: kubeconfig})
 	if err != nil {
 		return nil, err
 	}
@@ -83,7 +84,7 @@ func newReader(kubeconfig string) (client.Reader, error) {
 	if err != nil {
 		return nil, err
 	}
-	return client.New(config, client.Options{Scheme: scheme, Mapper: mapper})
+	return client.New(api, client.Options{Scheme: scheme, Mapper: mapper})
 }
 
 func readAPI(ctx context.Context, from client.Reader, want wanted) (*objects, error) {

@@ -26,6 +26,9 @@ type Metrics struct {
 	Repairs *prometheus.CounterVec
 	// Contested is 1 while others change our tables so often that repairs wait.
 	Contested prometheus.Gauge
+	// Invalid says that the configuration file has become invalid, and Sysctls how
+	// many of the kernel's settings could not be set.
+	Invalid, Sysctls prometheus.Gauge
 }
 
 // Shadow are what is told of comparing with another proxy.
@@ -126,5 +129,14 @@ func New(registry prometheus.Registerer) *Metrics {
 	})
 	registry.MustRegister(m.Repairs, m.Contested,
 		m.Conflicts, m.Problems, m.Refused, m.Services, m.Duration, m.Transactions, m.Messages, m.Elements, m.Flows)
+	m.Invalid = prometheus.NewGauge(prometheus.GaugeOpts{
+		Name: "kube_verdict_configuration_invalid",
+		Help: "1 while the configuration file has a change that is not valid and was not taken over.",
+	})
+	m.Sysctls = prometheus.NewGauge(prometheus.GaugeOpts{
+		Name: "kube_verdict_sysctls_not_set",
+		Help: "Settings of the kernel for connection tracking that are configured and could not be set.",
+	})
+	registry.MustRegister(m.Invalid, m.Sysctls)
 	return m
 }

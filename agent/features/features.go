@@ -43,8 +43,11 @@ func All() []Gate {
 	}
 }
 
+// Gates are a set of gates that can be set.
+type Gates = featuregate.MutableFeatureGate
+
 // New makes a set of the gates, each at its default.
-func New() featuregate.MutableFeatureGate {
+func New() Gates {
 	gate := featuregate.NewFeatureGate()
 	specs := map[featuregate.Feature]featuregate.FeatureSpec{}
 	for _, g := range All() {
