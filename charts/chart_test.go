@@ -179,6 +179,8 @@ func TestChartAndBasesInstallTheSame(t *testing.T) {
 func TestValuesReachTheAgent(t *testing.T) {
 	container := chart(t, `
 image: {repository: registry.example.com/kube-verdict, tag: v1, pullPolicy: Always}
+scope: labelled
+healthPort: 10256
 podCIDRs: [10.244.0.0/16, "fd00:10:244::/56"]
 nodePortAddresses: [192.168.0.0/16]
 kubernetesServiceHost: 192.0.2.10
@@ -186,10 +188,13 @@ verbosity: 1
 extraArgs: [--masquerade-bit=13]
 `).container()
 	want := []string{
-		"run", "--pod-cidrs=10.244.0.0/16,fd00:10:244::/56", "--nodeport-addresses=192.168.0.0/16", "--verbosity=1", "--masquerade-bit=13",
+		"run", "--scope=labelled", "--health-probe-bind-address=:10256", "--pod-cidrs=10.244.0.0/16,fd00:10:244::/56", "--nodeport-addresses=192.168.0.0/16", "--verbosity=1", "--masquerade-bit=13",
 	}
 	if !slices.Equal(container.Args, want) {
 		t.Errorf("the arguments are %q, want %q", container.Args, want)
+	}
+	if port := container.Ports[0]; port.Name != "health" || port.ContainerPort != 10256 {
+		t.Errorf("the kubelet asks at port %+v", port)
 	}
 	if container.Image != "registry.example.com/kube-verdict:v1" {
 		t.Errorf("the image is %s", container.Image)

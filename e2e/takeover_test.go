@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"os"
 	"strings"
 	"testing"
 
@@ -17,29 +18,29 @@ func TestTakeOverAndRollBack(t *testing.T) {
 	for _, mode := range []string{"nftables", "iptables"} {
 		t.Run(mode, func(t *testing.T) {
 			m := newMove(t, mode)
-			for _, step := range []struct {
-				what string
-				do   func()
-			}{
-				{"shadow", func() { m.turn("shadow") }},
-				{"labelled", func() { m.turn("labelled") }},
-				{"one Service gets the label", func() { m.give(m.one) }},
-				{"all, with kube-proxy beside", func() { m.turn("all") }},
-				{"kube-proxy is stopped", m.stopPeer},
-				{"kube-proxy's rules are removed", m.cleanUpPeer},
-				{"kube-proxy's health port is ours", func() { m.turn("all", "--health-probe-bind-address=:10256") }},
-				// And back.
-				{"kube-proxy's health port is free", func() { m.turn("all") }},
-				{"kube-proxy is back", m.startPeer},
-				{"labelled again", func() { m.turn("labelled"); m.restartPeer() }},
-				{"the label is taken off", func() { m.takeBack(m.one) }},
-				{"shadow again", func() { m.turn("shadow") }},
-				{"the agent ends", func() { m.agent.terminate(); m.agent = nil }},
-				{"our tables are removed", m.cleanUpOurs},
-			} {
-				step.do()
-				m.callers.settle(step.what)
-				m.fails(step.what)
+			steps := map[string]func(){
+				"shadow":                           func() { m.turn("shadow") },
+				"labelled":                         func() { m.turn("labelled") },
+				"one Service gets the label":       func() { m.give(m.one) },
+				"all, with kube-proxy beside":      func() { m.turn("all") },
+				"kube-proxy is stopped":            m.stopPeer,
+				"kube-proxy's rules are removed":   m.cleanUpPeer,
+				"kube-proxy's health port is ours": func() { m.turn("all", "--health-probe-bind-address=:10256") },
+				"kube-proxy's health port is free": func() { m.turn("all") },
+				"kube-proxy is back":               m.startPeer,
+				"labelled again":                   func() { m.turn("labelled"); m.restartPeer() },
+				"the label is taken off":           func() { m.takeBack(m.one) },
+				"shadow again":                     func() { m.turn("shadow") },
+				"the agent ends":                   func() { m.agent.terminate(); m.agent = nil },
+				"our tables are removed":           m.cleanUpOurs,
+			}
+			for _, step := range runbook(t) {
+				if steps[step] == nil {
+					t.Fatalf("docs/migration.md has the step %q, which is not tested", step)
+				}
+				steps[step]()
+				m.callers.settle(step)
+				m.fails(step)
 				if t.Failed() {
 					break
 				}
@@ -47,6 +48,24 @@ func TestTakeOverAndRollBack(t *testing.T) {
 			t.Log(m.callers.stop())
 		})
 	}
+}
+
+// runbook are the steps in docs/migration.md.
+func runbook(t *testing.T) (steps []string) {
+	t.Helper()
+	text, err := os.ReadFile("../docs/migration.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(text)) {
+		if heading, ok := strings.CutPrefix(line, fmt.Sprintf("### %d. ", len(steps)+1)); ok {
+			steps = append(steps, strings.TrimSpace(heading))
+		}
+	}
+	if len(steps) < 14 {
+		t.Fatalf("docs/migration.md has only the steps %q", steps)
+	}
+	return steps
 }
 
 // move is a node on its way from one proxy to the other.
