@@ -30,7 +30,6 @@ import (
 	"github.com/kube-verdict/kube-verdict/healthcheck"
 	"github.com/kube-verdict/kube-verdict/kubeproxy"
 	"github.com/kube-verdict/kube-verdict/metrics"
-	"github.com/kube-verdict/kube-verdict/nft"
 	"github.com/kube-verdict/kube-verdict/nft/kernel"
 	"github.com/kube-verdict/kube-verdict/nft/maps"
 	"github.com/kube-verdict/kube-verdict/proxy"
@@ -86,17 +85,18 @@ func Run(ctx context.Context, api *rest.Config, c Config, log logr.Logger) error
 		return err
 	}
 
-	mgr, err := newManager(tellReach(api, log), c, log)
+	m := metrics.New(ctrlmetrics.Registry)
+	meter := newMeter(m)
+	mgr, err := newManager(tellReach(api, log), c, log, meter.triggered)
 	if err != nil {
 		return err
 	}
-	m := metrics.New(ctrlmetrics.Registry)
 	reporter := newReporter(log, mgr.GetEventRecorder("kube-verdict"), mgr.GetCache(), m)
 	reporter.node = c.NodeName
 	counted := &counted{Conn: conn, metrics: m}
 	var ready atomic.Bool
 	node := &node{config: c, log: log}
-	health := newHealth(ready.Load, node.eligible)
+	health := newHealth(ready.Load, node.eligible, m)
 	probes, err := health.listen(c.HealthAddress)
 	if err != nil {
 		return err
@@ -104,7 +104,7 @@ func Run(ctx context.Context, api *rest.Config, c Config, log logr.Logger) error
 	checks := healthcheck.New(func() bool { return ready.Load() && health.Healthy() })
 	defer checks.Close()
 	flows := newFlows(log, m)
-	follow := &follower{reporter: reporter, flows: flows, checks: checks, health: health, shadow: c.Scope == proxy.ScopeShadow}
+	follow := &follower{reporter: reporter, meter: meter, flows: flows, checks: checks, health: health, shadow: c.Scope == proxy.ScopeShadow}
 	node.moved = follow.moved
 	if c.comparesShadow() {
 		reader, err := kubeproxy.Open()
@@ -122,7 +122,7 @@ func Run(ctx context.Context, api *rest.Config, c Config, log logr.Logger) error
 	defer func() { _ = monitor.Close() }()
 	loaded := make(chan struct{})
 	services := &controllers.ServiceReconciler{
-		Cache: mgr.GetCache(), Sink: sink{programmer, health}, Scope: c.Scope, Node: node.model, Problems: reporter.Problems, Loaded: loaded,
+		Cache: mgr.GetCache(), Sink: sink{programmer, health, meter}, Scope: c.Scope, Node: node.model, Problems: reporter.Problems, Loaded: loaded,
 		HandOver: handOver,
 	}
 	if err := services.SetupWithManager(mgr); err != nil {
@@ -228,14 +228,14 @@ func Run(ctx context.Context, api *rest.Config, c Config, log logr.Logger) error
 	return err
 }
 
-func newManager(api *rest.Config, c Config, log logr.Logger) (ctrl.Manager, error) {
+func newManager(api *rest.Config, c Config, log logr.Logger, triggered func(proxy.Name, time.Time)) (ctrl.Manager, error) {
 	scheme := runtime.NewScheme()
 	for _, add := range []func(*runtime.Scheme) error{corev1.AddToScheme, discoveryv1.AddToScheme, networkingv1.AddToScheme, eventsv1.AddToScheme} {
 		if err := add(scheme); err != nil {
 			return nil, err
 		}
 	}
-	cacheOptions, err := controllers.CacheOptions(c.NodeName, c.Scope)
+	cacheOptions, err := controllers.CacheOptions(c.NodeName, c.Scope, triggered)
 	if err != nil {
 		return nil, err
 	}
@@ -250,23 +250,4 @@ func newManager(api *rest.Config, c Config, log logr.Logger) (ctrl.Manager, erro
 		// Nothing is lost by leaving it: a commit is whole or has not begun.
 		GracefulShutdownTimeout: ptr.To(5 * time.Second),
 	})
-}
-
-// counted is the connection to the kernel, with metrics of what goes over it.
-type counted struct {
-	*kernel.Conn
-	metrics *metrics.Metrics
-	before  kernel.Stats
-}
-
-// Commit is the connection's, counted.
-func (c *counted) Commit(tx nft.Transaction) error {
-	err := c.Conn.Commit(tx)
-	now := c.Stats()
-	c.metrics.Transactions.Add(float64(now.Transactions - c.before.Transactions))
-	c.metrics.Messages.Add(float64(now.Messages - c.before.Messages))
-	c.metrics.Elements.WithLabelValues("add").Add(float64(now.Added - c.before.Added))
-	c.metrics.Elements.WithLabelValues("delete").Add(float64(now.Deleted - c.before.Deleted))
-	c.before = now
-	return err
 }

@@ -61,6 +61,8 @@ func (f *flows) run(ctx context.Context) error {
 		start, frontends := time.Now(), f.changes.Len()
 		result, err := conn.Clean(&f.changes)
 		f.metrics.Flows.Add(float64(result.Deleted))
+		f.metrics.ConntrackDeleted.Add(float64(result.Deleted))
+		f.metrics.ConntrackDuration.Observe(time.Since(start).Seconds())
 		if err != nil {
 			f.log.Error(err, "Stale UDP flows go on to endpoints that are gone; trying again", "frontends", frontends, "after", pause)
 			again = time.After(pause)

@@ -15,6 +15,7 @@ import (
 // it.
 type follower struct {
 	*reporter
+	meter  *meter
 	flows  *flows
 	checks *healthcheck.Servers
 	health *health
@@ -41,6 +42,7 @@ func (f *follower) Programmed(changes []dataplane.Applied, took time.Duration) {
 	if f.comparer != nil {
 		f.comparer.Programmed(changes)
 	}
+	f.meter.programmed(changes, took)
 	if len(changes) == 0 {
 		return
 	}
@@ -62,6 +64,9 @@ func (f *follower) Programmed(changes []dataplane.Applied, took time.Duration) {
 		f.tell(f.checks.Update(checks))
 	}
 }
+
+// Failed counts a round that failed.
+func (f *follower) Failed(error) { f.meter.failed() }
 
 // moved opens health check node ports at the node's addresses as they are now.
 func (f *follower) moved(addresses []netip.Addr) {

@@ -13,6 +13,7 @@ import (
 
 	"github.com/kube-verdict/kube-verdict/controllers"
 	"github.com/kube-verdict/kube-verdict/healthcheck"
+	"github.com/kube-verdict/kube-verdict/metrics"
 	"github.com/kube-verdict/kube-verdict/proxy"
 )
 
@@ -23,11 +24,12 @@ const healthTimeout = time.Minute
 // health is whether the agent keeps up, as others are told.
 type health struct {
 	*healthcheck.Proxy
-	ready func() bool
+	ready   func() bool
+	metrics *metrics.Metrics
 }
 
-func newHealth(ready, eligible func() bool) *health {
-	return &health{healthcheck.NewProxy(clock.RealClock{}, healthTimeout, eligible), ready}
+func newHealth(ready, eligible func() bool, m *metrics.Metrics) *health {
+	return &health{healthcheck.NewProxy(clock.RealClock{}, healthTimeout, eligible), ready, m}
 }
 
 // Both families are programmed together.
@@ -49,20 +51,24 @@ func (h *health) updated() {
 type sink struct {
 	controllers.Sink
 	health *health
+	meter  *meter
 }
 
 func (s sink) Update(svc proxy.Service) {
 	s.health.queued()
+	s.meter.queued(svc.Name, false)
 	s.Sink.Update(svc)
 }
 
 func (s sink) Delete(name proxy.Name) {
 	s.health.queued()
+	s.meter.queued(name, true)
 	s.Sink.Delete(name)
 }
 
 func (s sink) Release(name proxy.Name) {
 	s.health.queued()
+	s.meter.queued(name, true)
 	s.Sink.Release(name)
 }
 
@@ -82,8 +88,8 @@ func (h *health) listen(address string) (net.Listener, error) {
 // /readyz to the kubelet.
 func (h *health) serve(ctx context.Context, listener net.Listener) error {
 	mux := http.NewServeMux()
-	mux.Handle("/healthz", h.Healthz())
-	mux.Handle("/livez", h.Livez())
+	mux.Handle("/healthz", answers(h.metrics.Healthz, h.Healthz()))
+	mux.Handle("/livez", answers(h.metrics.Livez, h.Livez()))
 	mux.HandleFunc("/readyz", func(w http.ResponseWriter, _ *http.Request) {
 		if !h.ready() {
 			http.Error(w, "the Services are not programmed yet", http.StatusInternalServerError)

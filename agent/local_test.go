@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -69,7 +70,7 @@ func TestFindLocal(t *testing.T) {
 
 // What the cache keeps of a Node tells as much as the whole.
 func TestSlimNodeIsAsGood(t *testing.T) {
-	options, err := controllers.CacheOptions("node-a", proxy.ScopeAll)
+	options, err := controllers.CacheOptions("node-a", proxy.ScopeAll, func(proxy.Name, time.Time) {})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -46,6 +46,9 @@ func decode(t *testing.T, text string) *installation {
 	strict := serializer.NewCodecFactory(scheme.Scheme, serializer.EnableStrict).UniversalDeserializer()
 	i := &installation{}
 	for document := range strings.SplitSeq(text, "\n---\n") {
+		if strings.TrimSpace(document) == "" {
+			continue // of what is not enabled
+		}
 		object, _, err := strict.Decode([]byte(document), nil, nil)
 		if err != nil {
 			t.Fatalf("%v, in:\n%s", err, document)
@@ -101,6 +104,23 @@ func bases(t *testing.T) *installation {
 // functions of Helm's that the templates use.
 func chart(t *testing.T, change string) *installation {
 	t.Helper()
+	return decode(t, render(t, change))
+}
+
+// files are what templates read of the chart.
+type files struct{ t *testing.T }
+
+// Get is a file's text.
+func (f files) Get(name string) string {
+	text, err := os.ReadFile(filepath.Join("kube-verdict", name))
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	return string(text)
+}
+
+func render(t *testing.T, change string) string {
+	t.Helper()
 	root := template.New("").Option("missingkey=error")
 	root.Funcs(template.FuncMap{
 		"include": func(name string, values any) (string, error) {
@@ -150,13 +170,13 @@ func chart(t *testing.T, change string) *installation {
 	}
 	var out bytes.Buffer
 	err := root.ExecuteTemplate(&out, "objects", map[string]any{
-		"Chart": about, "Values": values,
+		"Chart": about, "Values": values, "Files": files{t},
 		"Release": map[string]any{"Name": "kube-verdict", "Namespace": "kube-system", "Service": "Helm"},
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	return decode(t, out.String())
+	return out.String()
 }
 
 // Only what is for a chart to choose differs.

@@ -250,6 +250,9 @@ func (a *applier) Repaired(r dataplane.Repair) {
 	fmt.Fprintf(a.errs, "repaired our tables, which another process had changed: %s\n", count(r.Operations, "object"))
 }
 
+// Failed rounds end apply with their error.
+func (a *applier) Failed(error) {}
+
 // Contested can't be: changes of our tables are not watched.
 func (a *applier) Contested(kernel.Change, bool) {}
 

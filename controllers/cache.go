@@ -3,6 +3,7 @@ package controllers
 import (
 	"context"
 	"net/http"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
@@ -25,8 +26,10 @@ const serviceIndex = "service"
 
 // CacheOptions keep only what the model is made of: this node's Node, and
 // Services and EndpointSlices, without what no packet depends on, and of those that
-// are not in the scope no more than says so.
-func CacheOptions(node string, scope proxy.Scope) (cache.Options, error) {
+// are not in the scope no more than says so. When a Service's endpoints changed, as
+// the EndpointSlice controller notes it, is not kept: triggered is told at once, as
+// objects come.
+func CacheOptions(node string, scope proxy.Scope, triggered func(proxy.Name, time.Time)) (cache.Options, error) {
 	notHeadless, err := labels.NewRequirement(corev1.IsHeadlessService, selection.DoesNotExist, nil)
 	if err != nil {
 		return cache.Options{}, err
@@ -42,7 +45,7 @@ func CacheOptions(node string, scope proxy.Scope) (cache.Options, error) {
 			},
 			&discoveryv1.EndpointSlice{}: {
 				Label:                 labels.NewSelector().Add(*notHeadless),
-				Transform:             slim(newSlicer().slim),
+				Transform:             slim(newSlicer(triggered).slim),
 				UnsafeDisableDeepCopy: shared,
 			},
 			&corev1.Node{}: {

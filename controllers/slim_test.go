@@ -19,7 +19,7 @@ import (
 // slimmed is what the cache keeps of an object.
 func slimmed[T client.Object](t *testing.T, object T) T {
 	t.Helper()
-	options, err := controllers.CacheOptions("node-a", proxy.ScopeAll)
+	options, err := controllers.CacheOptions("node-a", proxy.ScopeAll, func(proxy.Name, time.Time) {})
 	if err != nil {
 		t.Fatal(err)
 	}

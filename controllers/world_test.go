@@ -140,7 +140,7 @@ func newWorld(t *testing.T) *world {
 		w.must(w.api.Client.DeleteAllOf(w.ctx, &corev1.Service{}, client.InNamespace(w.namespace)))
 	})
 
-	options, err := controllers.CacheOptions("node-a", proxy.ScopeAll)
+	options, err := controllers.CacheOptions("node-a", proxy.ScopeAll, func(proxy.Name, time.Time) {})
 	w.must(err)
 	mgr, err := ctrl.NewManager(w.api.Config, ctrl.Options{
 		Scheme: scheme.Scheme, Cache: options, MapperProvider: controllers.Kinds,

@@ -68,6 +68,8 @@ type Observer interface {
 	// Programmed says that a round is done, and the kernel up to date: what has
 	// changed, if anything, and how long it took.
 	Programmed(changes []Applied, took time.Duration)
+	// Failed says that a round failed; it is tried again.
+	Failed(err error)
 	// Repaired says that others had changed our tables, and what was done about
 	// it.
 	Repaired(Repair)
@@ -230,6 +232,7 @@ func backoff(tries int) time.Duration {
 func (p *Programmer) Round() error {
 	err := p.round()
 	if err != nil {
+		p.observer.Failed(err)
 		p.broken = p.loaded && amiss(err)
 		p.adopted = p.broken
 	}

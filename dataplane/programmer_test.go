@@ -18,6 +18,7 @@ type nobody struct{}
 func (nobody) Conflicts(proxy.Name, []proxy.Conflict)        {}
 func (nobody) Refused(proxy.Name, error)                     {}
 func (nobody) Programmed([]dataplane.Applied, time.Duration) {}
+func (nobody) Failed(error)                                  {}
 func (nobody) Repaired(dataplane.Repair)                     {}
 func (nobody) Contested(kernel.Change, bool)                 {}
 

@@ -33,6 +33,7 @@ type keeper struct {
 }
 
 func (*keeper) Conflicts(proxy.Name, []proxy.Conflict)        {}
+func (*keeper) Failed(error)                                  {}
 func (*keeper) Programmed([]dataplane.Applied, time.Duration) {}
 
 func (k *keeper) Refused(name proxy.Name, err error) {

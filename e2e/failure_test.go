@@ -133,6 +133,15 @@ func TestDeletedTablesComeBack(t *testing.T) {
 	if n := agent.metric(`kube_verdict_repairs_total{kind="table"}`); n != 1 {
 		t.Errorf("%v repairs of tables are counted, want 1", n)
 	}
+	w.tidy()
+	elements, err := w.elements()
+	w.must(err)
+	for _, set := range []string{"services", "endpoints", "cluster-ips"} {
+		have := agent.metric(`kube_verdict_elements{family="ip",map="`+set+`"}`) + agent.metric(`kube_verdict_elements{family="ip6",map="`+set+`"}`)
+		if want := len(elements[set]); want == 0 || have != float64(want) {
+			t.Errorf("the metric says %v elements of %s, the kernel has %d", have, set, want)
+		}
+	}
 	w.must(agent.said("Repaired our tables"))
 	w.must(agent.said("nft (process "))
 }

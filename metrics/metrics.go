@@ -19,6 +19,10 @@ type Metrics struct {
 	// messages, and elements of sets and maps by operation, add or delete.
 	Transactions, Messages prometheus.Counter
 	Elements               *prometheus.CounterVec
+	// Bytes counts what was sent for it. Held is how many elements there are, by
+	// family and by set or map.
+	Bytes prometheus.Counter
+	Held  *prometheus.GaugeVec
 	// Flows counts the stale UDP flows that were deleted.
 	Flows prometheus.Counter
 	// Repairs counts repairs of our tables by the greatest kind of object that was
@@ -29,6 +33,8 @@ type Metrics struct {
 	// Invalid says that the configuration file has become invalid, and Sysctls how
 	// many of the kernel's settings could not be set.
 	Invalid, Sysctls prometheus.Gauge
+	// KubeProxy are kube-proxy's.
+	KubeProxy
 }
 
 // Shadow are what is told of comparing with another proxy.
@@ -108,7 +114,7 @@ func New(registry prometheus.Registerer) *Metrics {
 		}),
 		Messages: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "kube_verdict_netlink_messages_total",
-			Help: "Netlink messages in these transactions. A message holds up to some thousand elements of one set.",
+			Help: "Netlink messages in committed transactions. A message holds up to some thousand elements of one set.",
 		}),
 		Elements: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "kube_verdict_elements_total",
@@ -119,6 +125,15 @@ func New(registry prometheus.Registerer) *Metrics {
 			Help: "UDP flows that were deleted because the endpoint that they went to is none any more, or is one now.",
 		}),
 	}
+	m.Bytes = prometheus.NewCounter(prometheus.CounterOpts{
+		Name: "kube_verdict_netlink_bytes_total",
+		Help: "Bytes of netlink messages in committed transactions.",
+	})
+	m.Held = prometheus.NewGaugeVec(prometheus.GaugeOpts{
+		Name: "kube_verdict_elements",
+		Help: "Elements that the kernel holds, by family of the table and by set or map. Those that rules write are not counted.",
+	}, []string{"family", "map"})
+	m.KubeProxy = newKubeProxy(registry)
 	m.Repairs = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "kube_verdict_repairs_total",
 		Help: "Repairs of our tables after another process had changed them, by the greatest kind of object that was amiss: table, chain, set, rule or element.",
@@ -127,7 +142,7 @@ func New(registry prometheus.Registerer) *Metrics {
 		Name: "kube_verdict_tables_contested",
 		Help: "1 while another process changes our tables so often that repairs have to wait.",
 	})
-	registry.MustRegister(m.Repairs, m.Contested,
+	registry.MustRegister(m.Repairs, m.Contested, m.Bytes, m.Held,
 		m.Conflicts, m.Problems, m.Refused, m.Services, m.Duration, m.Transactions, m.Messages, m.Elements, m.Flows)
 	m.Invalid = prometheus.NewGauge(prometheus.GaugeOpts{
 		Name: "kube_verdict_configuration_invalid",
