@@ -298,6 +298,33 @@ func TestTraceTellsWhyNobodyAnswers(t *testing.T) {
 	}
 }
 
+// Somebody else's firewall is named.
+func TestTraceTellsWhoElseDrops(t *testing.T) {
+	s := newShop(t)
+	for _, command := range []string{
+		"add table inet firewall", "add chain inet firewall forward { type filter hook forward priority 0; }",
+		"add rule inet firewall forward tcp dport 8080 drop",
+	} {
+		if _, err := s.node.RunInput(strings.NewReader(command), "nft", "-f", "-"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	p := s.trace("shop/cart", "--count", "1", "--duration", "1m")
+	s.ask(s.outside.Namespace, "10.240.0.11:30080")
+	if err := p.Wait(time.Minute); err != nil {
+		t.Fatalf("%v: %s", err, p.Output())
+	}
+	for _, want := range []string{
+		"    external-2, rule 2: goto cluster-2\n",
+		"    table inet firewall, forward, rule with handle 2: drop\n",
+		"=> dropped by somebody else: the rule with handle 2 of chain forward in table inet firewall\n",
+	} {
+		if !strings.Contains(p.Output(), want) {
+			t.Errorf("%q is missing in\n%s", want, p.Output())
+		}
+	}
+}
+
 // A trace that is killed leaves nothing behind, and one that goes on keeps others
 // out.
 func TestATraceThatIsKilledLeavesNothing(t *testing.T) {

@@ -134,8 +134,6 @@ type Endpoint struct {
 	Local   *Standing `json:"local,omitempty"`
 	// Clients are those that session affinity keeps at it.
 	Clients int `json:"clients,omitempty"`
-	// Connections are those that it has got since they are counted.
-	Connections *uint64 `json:"connections,omitempty"`
 }
 
 // Standing is an endpoint's under one traffic policy.

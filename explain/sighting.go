@@ -32,6 +32,8 @@ type Sighting struct {
 	// Again says that this is no new packet: one that the node sends to itself comes
 	// in again after it went out.
 	Again bool `json:"again,omitempty"`
+	// By is the chain that dropped it, if that is not ours.
+	By string `json:"by,omitempty"`
 	// Endpoint is the one that it got, Chain kube-proxy's chain for it.
 	Endpoint    string `json:"endpoint,omitempty"`
 	Chain       string `json:"chain,omitempty"`
@@ -85,6 +87,9 @@ func (s *Scene) Seen(told []nft.Traced, at time.Time, marker string) *Sighting {
 		delivered = delivered || hook == nft.Input.String()
 		if t.Verdict == nft.CodeDrop && (t.Rule != 0 || t.Ends) {
 			out.Fate = eval.Dropped.String()
+			if s.Kernel[t.Table] == nil {
+				out.By = foreign(t)
+			}
 		}
 		if t.Rule == 0 || t.Table.Name == marker {
 			continue
@@ -109,6 +114,14 @@ func (s *Scene) Seen(told []nft.Traced, at time.Time, marker string) *Sighting {
 		out.Fate = eval.Forwarded.String()
 	}
 	return out
+}
+
+// foreign is a rule or a policy of a table that is not ours.
+func foreign(t *nft.Traced) string {
+	if t.Ends {
+		return fmt.Sprintf("the policy of chain %s in table %s", t.Chain, t.Table)
+	}
+	return fmt.Sprintf("the rule with handle %d of chain %s in table %s", t.Rule, t.Chain, t.Table)
 }
 
 // has says that a rule has a statement of a kind.
@@ -152,7 +165,7 @@ func (s *Scene) step(t *nft.Traced, hook string, last *nft.TracedPacket, w *word
 	out := Step{Table: t.Table.String(), Hook: hook, Chain: t.Chain, Matched: true, Text: cmp.Or(strings.TrimSpace(t.Follows()), "continue"), Handle: t.Rule}
 	h := s.Kernel[t.Table]
 	if h == nil || h.Chains[t.Chain] == nil {
-		out.Chain = fmt.Sprintf("%s in table %s", t.Chain, t.Table)
+		out.Chain = fmt.Sprintf("table %s, %s", t.Table, t.Chain)
 		return out, nil
 	}
 	held := h.Chains[t.Chain]
@@ -215,6 +228,8 @@ func (s *Sighting) Write(out io.Writer) error {
 // verdict is how it ended, in a sentence.
 func (s *Sighting) verdict() string {
 	switch {
+	case s.By != "":
+		return "dropped by somebody else: " + s.By
 	case s.Fate == eval.Dropped.String():
 		return "dropped: the client gets no answer"
 	case s.Fate == eval.Rejected.String():

@@ -130,32 +130,21 @@ func (e *Endpoint) plain() bool {
 
 // counted says that there are numbers to show for each endpoint.
 func (p *Port) counted() bool {
-	return slices.ContainsFunc(p.Endpoints, func(e Endpoint) bool { return e.Clients > 0 || e.Connections != nil })
+	return slices.ContainsFunc(p.Endpoints, func(e Endpoint) bool { return e.Clients > 0 })
 }
 
 // rows are endpoints in columns.
 func (p *Port) rows(endpoints []Endpoint) [][]string {
 	header := []string{"ENDPOINT", "POD", "IN OR OUT, AND WHY"}
-	clients := slices.ContainsFunc(p.Endpoints, func(e Endpoint) bool { return e.Clients > 0 })
-	connections := slices.ContainsFunc(p.Endpoints, func(e Endpoint) bool { return e.Connections != nil })
+	clients := p.counted()
 	if clients {
 		header = append(header, "CLIENTS KEPT")
-	}
-	if connections {
-		header = append(header, "CONNECTIONS")
 	}
 	rows := [][]string{header}
 	for _, e := range endpoints {
 		row := []string{e.Endpoint, orDash(e.Name), e.standing()}
 		if clients {
 			row = append(row, fmt.Sprint(e.Clients))
-		}
-		if connections {
-			text := "-"
-			if e.Connections != nil {
-				text = fmt.Sprint(*e.Connections)
-			}
-			row = append(row, text)
 		}
 		rows = append(rows, row)
 	}

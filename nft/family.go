@@ -15,6 +15,9 @@ const (
 	IPv6 Family = unix.NFPROTO_IPV6
 )
 
+// inet is the family of tables for both, which others have.
+const inet Family = unix.NFPROTO_INET
+
 // FamilyOf is the family of the table that handles addr.
 func FamilyOf(addr netip.Addr) Family {
 	if addr.Is4() {
@@ -25,8 +28,11 @@ func FamilyOf(addr netip.Addr) Family {
 
 // String is the family as nft spells it.
 func (f Family) String() string {
-	if f == IPv6 {
+	switch f {
+	case IPv6:
 		return "ip6"
+	case inet:
+		return "inet"
 	}
 	return "ip"
 }
