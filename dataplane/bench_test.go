@@ -8,11 +8,10 @@ import (
 	"github.com/kube-verdict/kube-verdict/internal/testbed"
 	"github.com/kube-verdict/kube-verdict/nft"
 	"github.com/kube-verdict/kube-verdict/nft/kernel"
-	"github.com/kube-verdict/kube-verdict/nft/maps"
 	"github.com/kube-verdict/kube-verdict/proxy"
 )
 
-func benchWriter(b *testing.B) (*dataplane.Writer, *testbed.Namespace, func()) {
+func benchWriter(b *testing.B, layout layoutOf) (*dataplane.Writer, *testbed.Namespace, func()) {
 	b.Helper()
 	ns, err := testbed.NewNamespace()
 	if err != nil {
@@ -22,7 +21,7 @@ func benchWriter(b *testing.B) (*dataplane.Writer, *testbed.Namespace, func()) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	w := dataplane.NewWriter(conn, maps.NewLayout(config))
+	w := dataplane.NewWriter(conn, layout(config))
 	if err := w.Adopt(); err != nil {
 		b.Fatal(err)
 	}
@@ -55,7 +54,7 @@ func BenchmarkColdLoad(b *testing.B) {
 			b.ReportAllocs()
 			for range b.N {
 				b.StopTimer()
-				w, _, done := benchWriter(b)
+				w, _, done := benchWriter(b, flat)
 				b.StartTimer()
 				mustProgram(b, w, changes...)
 				b.StopTimer()
@@ -70,7 +69,7 @@ func BenchmarkColdLoad(b *testing.B) {
 // else is programmed.
 func BenchmarkChange(b *testing.B) {
 	for _, n := range []int{100, 1000, 10_000} {
-		w, _, done := benchWriter(b)
+		w, _, done := benchWriter(b, flat)
 		mustProgram(b, w, changesOf(cluster(n, 10))...)
 		same := changesOf([]proxy.Service{many("svc-7", "10.96.0.7", 10)})[0]
 		for what, svc := range map[string]proxy.Service{
@@ -94,9 +93,38 @@ func BenchmarkChange(b *testing.B) {
 	}
 }
 
+// BenchmarkChains is the same with a chain for each Service and endpoint.
+func BenchmarkChains(b *testing.B) {
+	for _, n := range []int{100, 1000} {
+		services := changesOf(cluster(n, 10))
+		b.Run(fmt.Sprintf("load/%dx10", n), func(b *testing.B) {
+			for range b.N {
+				b.StopTimer()
+				w, _, done := benchWriter(b, chained)
+				b.StartTimer()
+				mustProgram(b, w, services...)
+				b.StopTimer()
+				done()
+				b.StartTimer()
+			}
+		})
+		w, _, done := benchWriter(b, chained)
+		mustProgram(b, w, services...)
+		same := changesOf([]proxy.Service{many("svc-7", "10.96.0.7", 10)})[0]
+		other := changesOf([]proxy.Service{many("svc-7", "10.96.0.7", 9)})[0]
+		b.Run(fmt.Sprintf("resize/%dx10", n), func(b *testing.B) {
+			for i := range b.N {
+				mustProgram(b, w, []dataplane.Change{other, same}[i%2])
+			}
+			mustProgram(b, w, same)
+		})
+		done()
+	}
+}
+
 // BenchmarkRestart is the time to take over an unchanged kernel.
 func BenchmarkRestart(b *testing.B) {
-	w, ns, done := benchWriter(b)
+	w, ns, done := benchWriter(b, flat)
 	defer done()
 	changes := changesOf(cluster(10_000, 10))
 	mustProgram(b, w, changes...)
@@ -107,7 +135,7 @@ func BenchmarkRestart(b *testing.B) {
 	defer conn.Close()
 	b.ReportAllocs()
 	for b.Loop() {
-		w := dataplane.NewWriter(conn, maps.NewLayout(config))
+		w := dataplane.NewWriter(conn, flat(config))
 		if err := w.Adopt(); err != nil {
 			b.Fatal(err)
 		}
@@ -120,7 +148,7 @@ func BenchmarkRestore(b *testing.B) {
 	for _, n := range []int{1000, 10_000} {
 		for _, what := range []string{"nothing", "element", "table"} {
 			b.Run(fmt.Sprintf("%s/%dx10", what, n), func(b *testing.B) {
-				w, ns, done := benchWriter(b)
+				w, ns, done := benchWriter(b, flat)
 				defer done()
 				mustProgram(b, w, changesOf(cluster(n, 10))...)
 				other, err := kernel.Open(ns.Fd())
@@ -128,7 +156,7 @@ func BenchmarkRestore(b *testing.B) {
 					b.Fatal(err)
 				}
 				defer func() { _ = other.Close() }()
-				table := maps.NewLayout(config).Tables()[0]
+				table := flat(config).Tables()[0]
 				b.ReportAllocs()
 				for b.Loop() {
 					b.StopTimer()

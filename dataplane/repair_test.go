@@ -68,11 +68,17 @@ func (k *keeper) told() []dataplane.Repair {
 // keep starts a Programmer with these Services.
 func keep(t *testing.T, ns *testbed.Namespace, services ...proxy.Service) *keeper {
 	t.Helper()
+	return keepIn(t, ns, flat, services...)
+}
+
+// keepIn is keep with another layout.
+func keepIn(t *testing.T, ns *testbed.Namespace, layoutOf layoutOf, services ...proxy.Service) *keeper {
+	t.Helper()
 	conn, err := kernel.Open(ns.Fd())
 	if err != nil {
 		t.Fatal(err)
 	}
-	l := maps.NewLayout(config)
+	l := layoutOf(config)
 	k := &keeper{t: t, ns: ns, changed: make(chan struct{}, 1)}
 	k.Programmer = dataplane.NewProgrammer(dataplane.NewWriter(conn, l), logr.Discard(), k)
 	monitor, _, err := kernel.NewMonitor(ns.Fd(), conn, dataplane.IDs(l)...)

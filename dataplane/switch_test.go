@@ -2,6 +2,7 @@ package dataplane_test
 
 import (
 	"net/netip"
+	"regexp"
 	"sync/atomic"
 	"testing"
 
@@ -86,5 +87,26 @@ func TestARestartKeepsWhatChainsRemember(t *testing.T) {
 	equalsFresh(t, w.node.Namespace, chained, []proxy.Service{plain})
 	if hits := spread(t, w.asker.Namespace, "tcp", netip.AddrPortFrom(addr(vip4), 80), 60); len(hits) != 3 {
 		t.Errorf("without affinity the client gets %v, want all", hits)
+	}
+}
+
+// Damage to chains and sets of single owners is repaired, too.
+func TestDamageToChainsIsRepaired(t *testing.T) {
+	ns := testbed.NewTestNamespace(t)
+	k := keepIn(t, ns, chained, sticky(service("a", "tcp/80", vip4+","+vip6, backends), 8, 3600e9), service("b", "udp/80", vip4, backends))
+	before := listing(t, ns, "before")
+	svc := regexp.MustCompile(`goto (KUBE-SVC-\w+)`).FindStringSubmatch(before)[1]
+	sep := regexp.MustCompile(`chain (KUBE-SEP-\w+)`).FindStringSubmatch(before)[1]
+	for _, command := range []string{
+		"flush chain ip kube-verdict " + svc,
+		"insert rule ip kube-verdict " + svc + " drop",
+		"add rule ip kube-verdict " + sep + " drop",
+		"add chain ip kube-verdict KUBE-SEP-STRAY; add rule ip kube-verdict KUBE-SEP-STRAY drop",
+		"flush ruleset",
+	} {
+		if _, err := ns.Run("nft", command); err != nil {
+			t.Fatal(err)
+		}
+		k.listed(before, command)
 	}
 }

@@ -120,10 +120,25 @@ func blocks(listing string) []string {
 	for table := range strings.SplitSeq("\n"+listing, "\ntable ") {
 		name, rest, _ := strings.Cut(strings.TrimSuffix(strings.TrimSpace(table), "\n}"), " {\n")
 		for block := range strings.SplitSeq(rest, "\n\n") {
-			all = append(all, name+": "+block)
+			all = append(all, name+": "+inOrder(block))
 		}
 	}
 	return all
+}
+
+// inOrder sorts the elements in a listing: nft lists ranges as they came.
+func inOrder(block string) string {
+	head, list, found := strings.Cut(block, "elements = { ")
+	if !found {
+		return block
+	}
+	list, tail, _ := strings.Cut(list, " }")
+	elements := strings.Split(list, ",")
+	for i := range elements {
+		elements[i] = strings.TrimSpace(elements[i])
+	}
+	slices.Sort(elements)
+	return head + strings.Join(elements, "\n") + tail
 }
 
 func load(t *testing.T, ns *testbed.Namespace, script string) {

@@ -210,3 +210,29 @@ func TestRealDumps(t *testing.T) {
 		loads(t, script)
 	}
 }
+
+// Whatever a dump says, it is translated or named, and nothing else happens.
+func FuzzWrite(f *testing.F) {
+	files, err := filepath.Glob("../testdata/*.txt")
+	if err != nil {
+		f.Fatal(err)
+	}
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(string(text))
+	}
+	f.Add(dump("-A KUBE-SERVICES -p tcp -m statistic --mode random --probability 0 -j KUBE-SVC-A\n-A KUBE-SVC-A -j KUBE-SVC-A"))
+	f.Fuzz(func(t *testing.T, text string) {
+		d, err := iptables.Parse(strings.NewReader(text))
+		if err != nil {
+			return
+		}
+		var b strings.Builder
+		if _, err := nftscript.Write(&b, d); err != nil && b.Len() > 0 {
+			t.Errorf("%v, and a script", err)
+		}
+	})
+}

@@ -95,7 +95,7 @@ type Plan struct {
 	idleChains []chainID      // idle from now on
 	uses       map[place]int
 	leads      map[chainID]int
-	own        ownPlan
+	own        *ownPlan // nil without such chains
 }
 
 // Plan works out how owners that had what is in old come to have what is in
@@ -357,7 +357,7 @@ func (l *Ledger) Made(p *Plan) {
 			l.idle[id] = idleChain{}
 		}
 	}
-	l.madeOwn(&p.own)
+	l.madeOwn(p.own)
 }
 
 // Done says that the kernel has done the plan.
@@ -375,7 +375,7 @@ func (l *Ledger) Done(p *Plan) {
 	for _, id := range p.idleChains {
 		l.idle[id] = idleChain{}
 	}
-	l.doneOwn(&p.own)
+	l.doneOwn(p.own)
 	keep(l.uses, p.uses)
 	keep(l.leads, p.leads)
 	for i := range p.Transaction {

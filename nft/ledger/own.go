@@ -2,6 +2,7 @@ package ledger
 
 import (
 	"cmp"
+	"maps"
 	"slices"
 
 	"github.com/kube-verdict/kube-verdict/nft"
@@ -44,7 +45,8 @@ func (l *Ledger) settleOwn(p *Plan, old, wanted []nft.OwnChain) {
 	if len(old)+len(wanted) == 0 {
 		return
 	}
-	own, s := &p.own, &l.scratch
+	own, s := &ownPlan{}, &l.scratch
+	p.own = own
 	had := make(map[chainID]*nft.OwnChain, len(old))
 	hadSets := map[setID]bool{}
 	for i := range old {
@@ -80,7 +82,10 @@ func (l *Ledger) settleOwn(p *Plan, old, wanted []nft.OwnChain) {
 			chains = append(chains, nft.Op{Verb: nft.Add, Table: c.Table, Chain: c.Chain})
 			rules.AddRules(c.Table, c.Chain)
 			own.made = append(own.made, *c)
-		case !idle.has(c):
+		case idle.has(c):
+		case idle.chain == nil: // it was read, and may be in use
+			s.rules.ReplaceRules(c.Table, c.Chain)
+		default:
 			rules.ReplaceRules(c.Table, c.Chain)
 			own.made = append(own.made, *c)
 		}
@@ -96,6 +101,9 @@ func (l *Ledger) settleOwn(p *Plan, old, wanted []nft.OwnChain) {
 }
 
 func (l *Ledger) madeOwn(p *ownPlan) {
+	if p == nil {
+		return
+	}
 	for i := range p.made {
 		c := &p.made[i]
 		l.idle[chainOf(c)] = idleChain{differs: true, chain: c.Chain}
@@ -106,6 +114,9 @@ func (l *Ledger) madeOwn(p *ownPlan) {
 }
 
 func (l *Ledger) doneOwn(p *ownPlan) {
+	if p == nil {
+		return
+	}
 	for i := range p.busy {
 		delete(l.idle, chainOf(&p.busy[i]))
 	}
@@ -122,13 +133,14 @@ func (l *Ledger) doneOwn(p *ownPlan) {
 
 // sweepSets plans the deletion of sets that no rule is left for.
 func (l *Ledger) sweepSets(p *Plan) {
-	for set := range l.idleSets {
-		p.own.busySets = append(p.own.busySets, set)
-	}
-	slices.SortFunc(p.own.busySets, func(a, b setID) int {
+	sets := slices.SortedFunc(maps.Keys(l.idleSets), func(a, b setID) int {
 		return cmp.Or(cmp.Compare(a.table.Family, b.table.Family), cmp.Compare(a.name, b.name))
 	})
-	for _, set := range p.own.busySets {
+	if len(sets) == 0 {
+		return
+	}
+	p.own = &ownPlan{busySets: sets}
+	for _, set := range sets {
 		p.Transaction = append(p.Transaction, nft.Op{Verb: nft.Delete, Table: set.table, Set: &nft.Set{Name: set.name}})
 	}
 }
