@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"math"
+	"net/http"
 	goruntime "runtime"
 	"runtime/debug"
 	"sync/atomic"
@@ -87,16 +88,17 @@ func Run(ctx context.Context, api *rest.Config, c Config, log logr.Logger) error
 
 	m := metrics.New(ctrlmetrics.Registry)
 	meter := newMeter(m)
-	mgr, err := newManager(tellReach(api, log), c, log, meter.triggered)
+	api, reach := tellReach(api, log)
+	var ready atomic.Bool
+	node := &node{config: c, log: log}
+	health := newHealth(ready.Load, node.eligible, m, reach)
+	mgr, err := newManager(api, c, pages(c, health.probes(), time.Now()), log, meter.triggered)
 	if err != nil {
 		return err
 	}
 	reporter := newReporter(log, mgr.GetEventRecorder("kube-verdict"), mgr.GetCache(), m)
 	reporter.node = c.NodeName
 	counted := &counted{Conn: conn, metrics: m}
-	var ready atomic.Bool
-	node := &node{config: c, log: log}
-	health := newHealth(ready.Load, node.eligible, m)
 	probes, err := health.listen(c.HealthAddress)
 	if err != nil {
 		return err
@@ -157,11 +159,15 @@ func Run(ctx context.Context, api *rest.Config, c Config, log logr.Logger) error
 		if err := controllers.IndexFields(ctx, mgr.GetFieldIndexer()); err != nil {
 			return err
 		}
-		if err := node.load(ctx, mgr.GetCache()); err != nil {
+		without, err := reach.without(ctx, "nodes", func(ctx context.Context) error { return node.load(ctx, mgr.GetCache()) })
+		switch {
+		case err != nil:
 			return err
+		case without:
+			node.changed(nil)
 		}
 		if refuse {
-			if err := cidrs.Load(ctx); err != nil {
+			if _, err := reach.without(ctx, "servicecidrs.networking.k8s.io", cidrs.Load); err != nil {
 				return err
 			}
 		}
@@ -228,7 +234,7 @@ func Run(ctx context.Context, api *rest.Config, c Config, log logr.Logger) error
 	return err
 }
 
-func newManager(api *rest.Config, c Config, log logr.Logger, triggered func(proxy.Name, time.Time)) (ctrl.Manager, error) {
+func newManager(api *rest.Config, c Config, pages map[string]http.Handler, log logr.Logger, triggered func(proxy.Name, time.Time)) (ctrl.Manager, error) {
 	scheme := runtime.NewScheme()
 	for _, add := range []func(*runtime.Scheme) error{corev1.AddToScheme, discoveryv1.AddToScheme, networkingv1.AddToScheme, eventsv1.AddToScheme} {
 		if err := add(scheme); err != nil {
@@ -241,7 +247,7 @@ func newManager(api *rest.Config, c Config, log logr.Logger, triggered func(prox
 	}
 	return ctrl.NewManager(api, ctrl.Options{
 		Scheme: scheme, Logger: log, Cache: cacheOptions, MapperProvider: controllers.Kinds,
-		Metrics:                metricsserver.Options{BindAddress: c.MetricsAddress},
+		Metrics:                metricsserver.Options{BindAddress: c.MetricsAddress, ExtraHandlers: pages},
 		HealthProbeBindAddress: "0",   // health has its own
 		LeaderElection:         false, // every node programs its own kernel
 		// The API server may stay away for as long as it likes.

@@ -34,7 +34,7 @@ func newFollower(t *testing.T, shadow bool) *follower {
 	r := newTold(t)
 	f := &follower{
 		reporter: r.reporter, flows: newFlows(r.log, r.metrics), checks: healthcheck.New(always),
-		health: newHealth(always, always, r.metrics), meter: newMeter(r.metrics), shadow: shadow,
+		health: newHealth(always, always, r.metrics, &reach{}), meter: newMeter(r.metrics), shadow: shadow,
 	}
 	t.Cleanup(f.checks.Close)
 	f.moved([]netip.Addr{netip.MustParseAddr("127.0.0.1")})

@@ -26,10 +26,35 @@ type health struct {
 	*healthcheck.Proxy
 	ready   func() bool
 	metrics *metrics.Metrics
+	reach   *reach
 }
 
-func newHealth(ready, eligible func() bool, m *metrics.Metrics) *health {
-	return &health{healthcheck.NewProxy(clock.RealClock{}, healthTimeout, eligible), ready, m}
+func newHealth(ready, eligible func() bool, m *metrics.Metrics, reach *reach) *health {
+	return &health{healthcheck.NewProxy(clock.RealClock{}, healthTimeout, eligible), ready, m, reach}
+}
+
+// probes are those that the components of Kubernetes have.
+func (h *health) probes() map[string]http.Handler {
+	programming := check{"programming", func() error {
+		if !h.Healthy() {
+			return fmt.Errorf("a change has waited for the kernel for more than %v", healthTimeout)
+		}
+		return nil
+	}}
+	services := check{"services", func() error {
+		if h.ready() {
+			return nil
+		}
+		if err := h.reach.rights(); err != nil {
+			return fmt.Errorf("the Services are not programmed yet: %w", err)
+		}
+		return errors.New("the Services are not programmed yet")
+	}}
+	return map[string]http.Handler{
+		"/healthz": probe("healthz", programming),
+		"/livez":   probe("livez", programming),
+		"/readyz":  probe("readyz", services, programming, check{"api-server", h.reach.check}),
+	}
 }
 
 // Both families are programmed together.
@@ -90,13 +115,7 @@ func (h *health) serve(ctx context.Context, listener net.Listener) error {
 	mux := http.NewServeMux()
 	mux.Handle("/healthz", answers(h.metrics.Healthz, h.Healthz()))
 	mux.Handle("/livez", answers(h.metrics.Livez, h.Livez()))
-	mux.HandleFunc("/readyz", func(w http.ResponseWriter, _ *http.Request) {
-		if !h.ready() {
-			http.Error(w, "the Services are not programmed yet", http.StatusInternalServerError)
-			return
-		}
-		_, _ = fmt.Fprint(w, "ok")
-	})
+	mux.Handle("/readyz", h.probes()["/readyz"])
 	server := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}
 	context.AfterFunc(ctx, func() { _ = server.Close() })
 	if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {

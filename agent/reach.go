@@ -1,41 +1,160 @@
 package agent
 
 import (
+	"context"
+	"fmt"
+	"maps"
 	"net/http"
-	"sync/atomic"
+	"slices"
+	"strings"
+	"sync"
+	"time"
 
 	"github.com/go-logr/logr"
 	"k8s.io/client-go/rest"
 )
 
-// reach tells when the API server can't be reached, and when it can again. The
-// client's watches go on trying without a word.
+// reach tells when the API server can't be reached, and when it can again, and
+// which rights are missing there. The client's watches go on trying without a word.
 type reach struct {
-	http.RoundTripper
-	log  logr.Logger
-	lost atomic.Bool
+	log logr.Logger
+
+	mu sync.Mutex
+	// since is when the API server was lost; zero while it is reached.
+	since time.Time
+	// missing are the rights that were asked for in vain, as in "list services".
+	missing map[string]bool
 }
 
 // tellReach is the configuration with a reach in it.
-func tellReach(api *rest.Config, log logr.Logger) *rest.Config {
+func tellReach(api *rest.Config, log logr.Logger) (*rest.Config, *reach) {
 	api = rest.CopyConfig(api)
-	log = log.WithValues("server", api.Host)
-	api.Wrap(func(next http.RoundTripper) http.RoundTripper { return &reach{RoundTripper: next, log: log} })
-	return api
+	r := &reach{log: log.WithValues("server", api.Host), missing: map[string]bool{}}
+	api.Wrap(func(next http.RoundTripper) http.RoundTripper { return &reached{next, r} })
+	return api, r
+}
+
+// reached is a transport that a reach listens to.
+type reached struct {
+	http.RoundTripper
+	reach *reach
 }
 
 // RoundTrip is the transport's.
-func (r *reach) RoundTrip(request *http.Request) (*http.Response, error) {
-	answer, err := r.RoundTripper.RoundTrip(request)
+func (t *reached) RoundTrip(request *http.Request) (*http.Response, error) {
+	answer, err := t.RoundTripper.RoundTrip(request)
 	switch {
 	case err == nil:
-		if r.lost.Swap(false) {
-			r.log.Info("The API server is reached again")
-		}
+		t.reach.answered(right(request), answer.StatusCode)
 	case request.Context().Err() == nil: // else it was given up
-		if !r.lost.Swap(true) {
-			r.log.Error(err, "The API server can't be reached; what is programmed stays, and it is tried again")
-		}
+		t.reach.failed(err)
 	}
 	return answer, err
+}
+
+func (r *reach) answered(right string, status int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !r.since.IsZero() {
+		r.since = time.Time{}
+		r.log.Info("The API server is reached again")
+	}
+	switch forbidden := status == http.StatusForbidden; {
+	case forbidden && !r.missing[right]:
+		r.missing[right] = true
+		r.log.Info("A right is missing at the API server; the rest goes on without it", "right", right, "fix", "grant it in the ClusterRole kube-verdict; config/rbac has all that are needed")
+	case !forbidden && r.missing[right]:
+		delete(r.missing, right)
+		r.log.Info("A right is missing no more", "right", right)
+	}
+}
+
+func (r *reach) failed(err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.since.IsZero() {
+		r.since = time.Now()
+		r.log.Error(err, "The API server can't be reached; what is programmed stays, and it is tried again")
+	}
+}
+
+// patience is how long the API server may be away before anyone is told but the log:
+// a connection that breaks is soon made again.
+const patience = 10 * time.Second
+
+// check says since when the API server is away.
+func (r *reach) check() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if away := time.Since(r.since); !r.since.IsZero() && away > patience {
+		return fmt.Errorf("the API server has not been reached for %s; what is programmed stays", away.Round(time.Second))
+	}
+	return nil
+}
+
+// rights says which are missing, or nothing.
+func (r *reach) rights() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.missing) == 0 {
+		return nil
+	}
+	return fmt.Errorf("may not %s at the API server: grant it in the ClusterRole kube-verdict", strings.Join(slices.Sorted(maps.Keys(r.missing)), ", "))
+}
+
+// lacks says whether a resource can't be listed for want of a right.
+func (r *reach) lacks(resource string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.missing["list "+resource] || r.missing["watch "+resource]
+}
+
+// right is what a request needs, as a verb and a resource.
+func right(request *http.Request) string {
+	parts := strings.Split(strings.Trim(request.URL.Path, "/"), "/")
+	group := ""
+	switch {
+	case len(parts) > 2 && parts[0] == "api":
+		parts = parts[2:]
+	case len(parts) > 3 && parts[0] == "apis":
+		group, parts = "."+parts[1], parts[3:]
+	}
+	if len(parts) > 2 && parts[0] == "namespaces" {
+		parts = parts[2:]
+	}
+	verb := map[string]string{http.MethodPost: "create", http.MethodPatch: "patch", http.MethodPut: "update", http.MethodDelete: "delete"}[request.Method]
+	switch {
+	case verb != "":
+	case request.URL.Query().Get("watch") != "":
+		verb = "watch"
+	case len(parts) > 1:
+		verb = "get"
+	default:
+		verb = "list"
+	}
+	return verb + " " + parts[0] + group
+}
+
+// without reads a resource at the start, and says whether it has to go on without
+// it, because it may not be read. A reconciler follows when it may.
+func (r *reach) without(ctx context.Context, resource string, load func(context.Context) error) (without bool, err error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	done := make(chan error, 1)
+	go func() { done <- load(ctx) }()
+	look := time.NewTicker(100 * time.Millisecond)
+	defer look.Stop()
+	for {
+		select {
+		case err := <-done:
+			return false, err
+		case <-ctx.Done():
+			return false, ctx.Err()
+		case <-look.C:
+			if r.lacks(resource) {
+				r.log.Info("Going on without a resource that may not be read", "resource", resource)
+				return true, nil
+			}
+		}
+	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/netip"
@@ -58,11 +59,7 @@ func TestAgentHasWhatItNeeds(t *testing.T) {
 	}
 
 	args := append(i.container().Args, "--kubeconfig", as(t, plane, "system:serviceaccount:kube-system:kube-verdict"))
-	agent, err := node.Start(program(t), args...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = agent.Stop() })
+	agent := confined(t, node, args...)
 	wait := func(what string, check func() error) {
 		t.Helper()
 		if err := testbed.Wait(time.Minute, what, check); err != nil {
@@ -92,6 +89,23 @@ func TestAgentHasWhatItNeeds(t *testing.T) {
 	if strings.Contains(agent.Output(), "forbidden") {
 		t.Errorf("the agent lacks a right:\n%s", agent.Output())
 	}
+}
+
+// confined starts the agent with what the container has: one capability, no way to
+// another, and a file system that can't be written to.
+func confined(t *testing.T, node *testbed.Node, args ...string) *testbed.Process {
+	t.Helper()
+	const enter = `mount -o remount,bind,ro / && exec setpriv --inh-caps=-all,+net_admin --bounding-set=-all,+net_admin --no-new-privs "$@"`
+	agent, err := node.Start("unshare", append([]string{"--mount", "sh", "-c", enter, "sh", program(t)}, args...)...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := agent.Stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	return agent
 }
 
 // as is a kubeconfig for another user.
@@ -137,6 +151,12 @@ func port(i *installation, name string) int32 {
 
 // get asks over HTTP, as the kubelet and others on the node do.
 func get(node *testbed.Node, address, path string) error {
+	_, err := fetch(node, address, path)
+	return err
+}
+
+// fetch is get with what was answered.
+func fetch(node *testbed.Node, address, path string) (string, error) {
 	transport := &http.Transport{DisableKeepAlives: true}
 	transport.DialContext = func(ctx context.Context, network, address string) (conn net.Conn, err error) {
 		err = node.Do(func() error {
@@ -147,11 +167,12 @@ func get(node *testbed.Node, address, path string) error {
 	}
 	answer, err := (&http.Client{Transport: transport, Timeout: 10 * time.Second}).Get("http://" + address + path)
 	if err != nil {
-		return err
+		return "", err
 	}
 	defer func() { _ = answer.Body.Close() }()
-	if answer.StatusCode != http.StatusOK {
-		return errors.New(answer.Status)
+	body, err := io.ReadAll(answer.Body)
+	if err == nil && answer.StatusCode != http.StatusOK {
+		err = fmt.Errorf("%s: %s", answer.Status, body)
 	}
-	return nil
+	return string(body), err
 }
