@@ -14,7 +14,10 @@ import (
 
 	"github.com/kube-verdict/kube-verdict/iptables"
 	"github.com/kube-verdict/kube-verdict/kubeproxy"
+	"github.com/kube-verdict/kube-verdict/nft"
+	"github.com/kube-verdict/kube-verdict/nft/chains"
 	"github.com/kube-verdict/kube-verdict/nft/kernel"
+	"github.com/kube-verdict/kube-verdict/nft/layout"
 	"github.com/kube-verdict/kube-verdict/nft/maps"
 	"github.com/kube-verdict/kube-verdict/nft/walk"
 	"github.com/kube-verdict/kube-verdict/proxy"
@@ -153,15 +156,61 @@ func (d *differ) kernel(other view.View) (side, error) {
 	if err != nil {
 		return side{}, err
 	}
-	v, there, err := walk.Read(kernel.NewOnlooker(conn), maps.TableName, walk.Options{
-		NodeAddrs: addrs,
-		// A Service may have one of the node's addresses as its own.
-		NodePort: func(key view.Key) bool { _, own := other[key]; return !own },
-	})
-	if err == nil && !there {
-		err = fmt.Errorf("this network namespace has no table %s of ours: is the agent running here, or has kube-verdict apply been?", maps.TableName)
+	s := side{view: view.View{}}
+	onlooker, there := kernel.NewOnlooker(conn), false
+	for _, f := range []nft.Family{nft.IPv4, nft.IPv6} {
+		held, err := onlooker.Look(nft.ID{Family: f, Name: layout.TableName})
+		if err != nil {
+			return side{}, err
+		}
+		if held == nil {
+			continue
+		}
+		there = true
+		if held.Bypassed() {
+			s.notes = []string{"packets pass by our tables, as in the scope shadow: compared is what they would do"}
+			if err := engage(held); err != nil {
+				return side{}, err
+			}
+		}
+		walk.Compile(held).AddTo(s.view, walk.Options{
+			NodeAddrs: addrs,
+			// A Service may have one of the node's addresses as its own.
+			NodePort: func(key view.Key) bool { _, own := other[key]; return !own },
+		})
 	}
-	return side{view: v}, err
+	if !there {
+		return side{}, fmt.Errorf("this network namespace has no table %s of ours: is the agent running here, or has kube-verdict apply been?", layout.TableName)
+	}
+	return s, nil
+}
+
+// engage gives the chains that the kernel calls the rules that they have when packets
+// do not pass by: those of the layout that has these sets.
+func engage(held *nft.Held) error {
+	for _, tables := range [][]*nft.Table{maps.NewLayout(maps.Config{}).Tables(), chains.NewLayout(maps.Config{}).Tables()} {
+		for _, t := range tables {
+			others := slices.ContainsFunc(t.Sets, func(s *nft.Set) bool { return held.Sets[s.Name] == nil })
+			if t.Family != held.Family || others {
+				continue
+			}
+			for _, c := range t.Chains {
+				to := held.Chains[c.Name]
+				if c.Base == nil || to == nil {
+					continue
+				}
+				for i := range c.Rules {
+					rule, err := c.Rules[i].Held(t.Family)
+					if err != nil {
+						return err
+					}
+					to.Rules = append(to.Rules, rule)
+				}
+			}
+			return nil
+		}
+	}
+	return nil
 }
 
 // nodeAddrs are all addresses that are this node's: the machine's, and those that

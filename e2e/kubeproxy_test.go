@@ -1,6 +1,9 @@
 package e2e
 
 import (
+	"os"
+	"os/exec"
+	"path/filepath"
 	"strings"
 
 	"github.com/kube-verdict/kube-verdict/internal/testbed"
@@ -14,16 +17,22 @@ type peer struct {
 	mode string
 }
 
-// kubeProxy starts kube-proxy on a node in one of its modes, as clusters run it.
+// kubeProxy starts kube-proxy on a node in one of its modes, as clusters run it. The
+// mode iptables-legacy is iptables, with that backend.
 func (w *world) kubeProxy(node *testbed.Node, mode string) *peer {
 	w.t.Helper()
 	path, err := testbed.Tool("kube-proxy")
 	w.must(err)
 	p := &peer{w: w, node: node, mode: mode}
-	p.Process, err = node.Start(path, "--proxy-mode="+mode, "--kubeconfig="+w.api.Kubeconfig(), "--hostname-override="+w.name,
+	command := []string{path}
+	if backend, legacy := strings.CutSuffix(mode, "-legacy"); legacy {
+		mode = backend
+		command = []string{"env", "PATH=" + legacyTools(w) + ":" + os.Getenv("PATH"), path}
+	}
+	p.Process, err = node.Start(command[0], append(command[1:], "--proxy-mode="+mode, "--kubeconfig="+w.api.Kubeconfig(), "--hostname-override="+w.name,
 		"--cluster-cidr="+podCIDRs,
 		// Not all of these sysctls can be written in a namespace.
-		"--conntrack-max-per-core=0", "--conntrack-min=0", "--conntrack-tcp-timeout-established=0s", "--conntrack-tcp-timeout-close-wait=0s")
+		"--conntrack-max-per-core=0", "--conntrack-min=0", "--conntrack-tcp-timeout-established=0s", "--conntrack-tcp-timeout-close-wait=0s")...)
 	w.must(err)
 	w.t.Cleanup(func() {
 		select {
@@ -36,6 +45,21 @@ func (w *world) kubeProxy(node *testbed.Node, mode string) *peer {
 		}
 	})
 	return p
+}
+
+// legacyTools is a directory where the names of iptables' programs are those of its
+// older backend.
+func legacyTools(w *world) string {
+	w.t.Helper()
+	dir := w.t.TempDir()
+	for _, family := range []string{"iptables", "ip6tables"} {
+		for _, suffix := range []string{"", "-save", "-restore"} {
+			path, err := exec.LookPath(family + "-legacy" + suffix)
+			w.must(err)
+			w.must(os.Symlink(path, filepath.Join(dir, family+suffix)))
+		}
+	}
+	return dir
 }
 
 // rules are what it has in the kernel of each family, as text.

@@ -63,6 +63,19 @@ type HeldRule struct {
 	Literal *HeldSet
 }
 
+// Held is the rule as the kernel would have it.
+func (r *Rule) Held(f Family) (HeldRule, error) {
+	var list attributeList
+	for _, e := range r.Program(f) {
+		data, err := e.Marshal(f)
+		if err != nil {
+			return HeldRule{}, err
+		}
+		list.put(unix.NLA_F_NESTED|unix.NFTA_LIST_ELEM, data)
+	}
+	return HeldRule{Program: list, UserData: r.UserData()}, nil
+}
+
 // verdictType is the data type of a verdict map, NFT_DATA_VERDICT.
 const verdictType = unix.NFT_DATA_VERDICT
 

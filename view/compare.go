@@ -111,15 +111,15 @@ func compare(key Key, want, have *Port) []Finding {
 		note("rules", want.summary(), have.summary())
 		return list
 	}
-	if !sameSources(want.Sources, have.Sources) {
-		note("sources", sourcesText(want.Sources), sourcesText(have.Sources))
-	}
 	if want.Fate != have.Fate {
 		note("fate", want.summary(), have.summary())
 		return list
 	}
 	if want.Fate != Balanced {
 		return list
+	}
+	if !sameSources(want.Sources, have.Sources) {
+		note("sources", sourcesText(want.Sources), sourcesText(have.Sources))
 	}
 	list = append(list, compareEndpoints(key, "endpoint ", want.Endpoints, have.Endpoints)...)
 	note("policy", policyText(want.LocalOnly), policyText(have.LocalOnly))

@@ -63,7 +63,8 @@ type Port struct {
 	// Affinity is how long a client keeps its endpoint; 0 is for no affinity.
 	Affinity time.Duration
 	// Sources are where clients may come from, as Union has them; anywhere, if
-	// there are none. Others are dropped.
+	// there are none. Others are dropped. They are compared where connections are
+	// Balanced: kube-proxy guards no frontend without endpoints in iptables mode.
 	Sources []netip.Prefix
 	// Unclear is why the rules of the source can't be put in these terms; nothing
 	// else is known then.

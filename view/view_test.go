@@ -185,6 +185,7 @@ func TestCompare(t *testing.T) {
 			"ns/web\n  10.96.0.1:80/tcp endpoint 10.0.0.1:80: 33.33% in A, 75% in B\n  10.96.0.1:80/tcp endpoint 10.0.0.2:80: 33.33% in A, none in B\n  10.96.0.1:80/tcp endpoint 10.0.0.3:80: 33.33% in A, 25% in B\n"},
 		{"fate", change(dns, func(p *view.Port) { p.Fate = view.Dropped }),
 			"ns/dns\n  0.0.0.0:30053/udp fate: rejected in A, dropped in B\n"},
+		{"sources where nothing listens", change(dns, func(p *view.Port) { p.Sources = prefixes("10.0.0.0/8") }), ""},
 		{"fate, with endpoints", change(dns, func(p *view.Port) { p.Fate, p.Endpoints = view.Balanced, view.Even(ports("10.0.0.1:53")) }),
 			"ns/dns\n  0.0.0.0:30053/udp fate: rejected in A, balanced over 1 endpoint in B\n"},
 		{"policy", change(lb, func(p *view.Port) { p.LocalOnly, p.Local = false, nil }),

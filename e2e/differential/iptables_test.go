@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -20,6 +21,7 @@ import (
 
 	"github.com/kube-verdict/kube-verdict/internal/testbed"
 	"github.com/kube-verdict/kube-verdict/iptables"
+	"github.com/kube-verdict/kube-verdict/kubeproxy"
 	"github.com/kube-verdict/kube-verdict/manifests"
 	"github.com/kube-verdict/kube-verdict/proxy"
 	"github.com/kube-verdict/kube-verdict/translate"
@@ -163,6 +165,7 @@ func (s *iptablesSide) check(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	read := view.View{}
 	for _, f := range families() {
 		var theirs *iptables.Dump
 		err := testbed.Wait(20*time.Second, "kube-proxy to have the rules that are rendered", func() error {
@@ -189,6 +192,7 @@ func (s *iptablesSide) check(ctx context.Context) error {
 		if err := sameViews("what the rules mean", want, reading.View); err != nil {
 			return err
 		}
+		maps.Copy(read, reading.View)
 		if len(reading.Warnings) > 0 {
 			return fmt.Errorf("warnings: %v", reading.Warnings)
 		}
@@ -196,7 +200,28 @@ func (s *iptablesSide) check(ctx context.Context) error {
 			return err
 		}
 	}
-	return nil
+	found, err := rulesOn(s.node.Namespace)
+	if err != nil {
+		return err
+	}
+	return sameViews("what is read from the kernel", read, found)
+}
+
+// rulesOn is what kube-proxy's rules on a node do, read from the kernel.
+func rulesOn(node *testbed.Namespace) (v view.View, err error) {
+	err = node.Do(func() error {
+		reader, err := kubeproxy.Open()
+		if err != nil {
+			return err
+		}
+		defer func() { _ = reader.Close() }()
+		found, err := reader.Find(nodeAddrs)
+		if err == nil {
+			v = found.View
+		}
+		return err
+	})
+	return v, err
 }
 
 // thereAndBack makes manifests of rules, and compares what they stand for. Where
