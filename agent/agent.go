@@ -80,6 +80,9 @@ func Run(ctx context.Context, api *rest.Config, c Config, log logr.Logger) error
 		return err
 	}
 
+	if err := dataplane.Check(conn, c.tables()); err != nil {
+		return err
+	}
 	tables := c.tables()
 	// Whoever turns to the scope shadow may do so for a fault, and has no time.
 	if err := dataplane.NewWriter(conn, tables).Bypass(); err != nil {

@@ -1,0 +1,129 @@
+package dataplane
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/kube-verdict/kube-verdict/nft"
+	"github.com/kube-verdict/kube-verdict/nft/kernel"
+	"github.com/kube-verdict/kube-verdict/nft/layout"
+	"github.com/kube-verdict/kube-verdict/proxy"
+)
+
+// Prober says what the kernel would refuse; kernel.Conn is one.
+type Prober interface {
+	Probe(tx nft.Transaction) ([]kernel.Refusal, error)
+}
+
+// Check asks the kernel whether it can do all that a layout needs, and says what
+// it lacks, by the names of the kernel's options. Nothing is written. The layout is
+// not to be used for anything else.
+func Check(k Prober, l Layout) error {
+	for _, t := range l.Tables() {
+		t.Name += "-probe"
+	}
+	written, err := specimen(l)
+	if err != nil {
+		return err
+	}
+	refusals, err := k.Probe(written)
+	if err != nil {
+		return err
+	}
+	return lacking(refusals)
+}
+
+// specimen makes tables with everything that Services can have.
+func specimen(l Layout) (nft.Transaction, error) {
+	p := &paper{}
+	w := NewWriter(p, l)
+	w.SetNetworks(layout.Networks{
+		Pods:     []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24"), netip.MustParsePrefix("2001:db8:1::/64")},
+		Services: []netip.Prefix{netip.MustParsePrefix("198.51.100.0/24"), netip.MustParsePrefix("2001:db8:2::/64")},
+	})
+	w.adopt(make([]*nft.Held, len(l.Tables())))
+	_, err := w.Program(changesTo(specimens()))
+	return p.written, err
+}
+
+func specimens() []proxy.Service {
+	svc := proxy.Service{Name: proxy.Name{Namespace: "probe", Name: "probe"}}
+	for i, f := range []struct{ frontend, endpoint, source string }{
+		{"198.51.100.", "192.0.2.1:80", "192.0.2.0/25"}, {"2001:db8:2::", "[2001:db8:1::1]:80", "2001:db8:1::/65"},
+	} {
+		at := func(n int, kind proxy.FrontendKind) []proxy.Frontend {
+			return []proxy.Frontend{{Addr: netip.MustParseAddr(fmt.Sprint(f.frontend, n)), Kind: kind}}
+		}
+		endpoints := []proxy.Endpoint{{AddrPort: netip.MustParseAddrPort(f.endpoint), Local: true}}
+		id := uint32(2 + 4*i)
+		svc.Ports = append(svc.Ports,
+			proxy.Port{Protocol: proxy.TCP, Port: 80, Frontends: at(1, proxy.ClusterIP), Endpoints: endpoints},
+			proxy.Port{Protocol: proxy.UDP, Port: 80, Frontends: at(1, proxy.ClusterIP)},
+			proxy.Port{Protocol: proxy.TCP, Port: 81, Frontends: at(1, proxy.ClusterIP), Endpoints: endpoints, Affinity: time.Hour, ID: id},
+			proxy.Port{Protocol: proxy.TCP, Port: 82, Frontends: at(2, proxy.ExternalIP), Endpoints: endpoints},
+			proxy.Port{Protocol: proxy.TCP, Port: 83, Frontends: at(3, proxy.LoadBalancerIP), Endpoints: endpoints, LocalOnly: true, LocalEndpoints: endpoints,
+				SourceRanges: []netip.Prefix{netip.MustParsePrefix(f.source)}},
+			proxy.Port{Protocol: proxy.TCP, Port: 84, Frontends: at(4, proxy.NodePort), Endpoints: endpoints, LocalOnly: true, LocalEndpoints: endpoints, Affinity: time.Hour, ID: id + 2},
+			proxy.Port{Protocol: proxy.TCP, Port: 85, Frontends: at(4, proxy.NodePort)})
+	}
+	return []proxy.Service{svc}
+}
+
+// options are the kernel's options by the expressions that they bring. What is
+// not here is part of nf_tables itself.
+func option(expression string, f nft.Family) string {
+	version := "IPV4"
+	if f == nft.IPv6 {
+		version = "IPV6"
+	}
+	switch expression {
+	case "numgen":
+		return "CONFIG_NFT_NUMGEN"
+	case "ct":
+		return "CONFIG_NFT_CT"
+	case "nat":
+		return "CONFIG_NFT_NAT"
+	case "masq":
+		return "CONFIG_NFT_MASQ"
+	case "fib":
+		return "CONFIG_NFT_FIB_" + version
+	case "reject":
+		return "CONFIG_NFT_REJECT_" + version
+	case "counter":
+		return "CONFIG_NFT_COUNTER"
+	}
+	return ""
+}
+
+// lacking says what refusals mean. One makes others: a rule is refused with the set
+// that it looks up.
+func lacking(refusals []kernel.Refusal) error {
+	var lacks []string
+	var rest error
+	for i := range refusals {
+		r := &refusals[i]
+		lack := ""
+		switch op := &r.Op; {
+		case r.Expression != "" && option(r.Expression, op.Table.Family) != "":
+			lack = fmt.Sprintf("%s (the expression %q)", option(r.Expression, op.Table.Family), r.Expression)
+		case op.Rule == nil && op.Chain != nil && op.Chain.Base != nil && op.Chain.Base.Type == "nat":
+			lack = `CONFIG_NFT_NAT (chains of the type "nat")`
+		case op.Set != nil && op.Rule == nil && op.Set.Interval && !op.Set.Paired():
+			lack = "Linux 5.6 or newer (ranges of several fields)"
+		case rest == nil:
+			rest = fmt.Errorf("this kernel refuses part of our tables: %w", &r.OpError)
+		}
+		if lack != "" && !slices.Contains(lacks, lack) {
+			lacks = append(lacks, lack)
+		}
+	}
+	if len(lacks) > 0 {
+		return errors.New("this kernel lacks what our tables are made of: it needs " + strings.Join(lacks, ", ") +
+			"; an option may be a module that is named like it and not loaded (CONFIG_NFT_NUMGEN: modprobe nft_numgen)")
+	}
+	return rest
+}

@@ -1,0 +1,115 @@
+package kernel
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/kube-verdict/kube-verdict/nft"
+)
+
+// Refusal is an operation that the kernel would not do.
+type Refusal struct {
+	OpError
+	// Expression is the expression of a rule that it does not take; empty if it
+	// does not say.
+	Expression string
+}
+
+// Probe says which operations of a transaction the kernel would refuse. Nothing
+// happens: an operation that can't be done ends the transaction, and the kernel,
+// which looks at all of them, does none. The tables must be of names that nobody
+// has.
+func (c *Conn) Probe(tx nft.Transaction) ([]Refusal, error) {
+	if len(tx) == 0 {
+		return nil, nil
+	}
+	impossible := nft.Op{Verb: nft.Delete, Table: tx[0].Table, Chain: &nft.Chain{Name: "not-there"}}
+	b := &batch{encoder: &c.out, tx: append(tx[:len(tx):len(tx)], impossible), next: c.nextSeq}
+	if err := b.encode(); err != nil {
+		return nil, err
+	}
+	if err := c.send(c.out.b); err != nil {
+		return nil, explain(fmt.Errorf("ask nf_tables what it can do: %w", err))
+	}
+	var refusals []Refusal
+	ended := false
+	for {
+		datagram, err := c.receive(false)
+		if err != nil {
+			return nil, err
+		}
+		if datagram == nil {
+			break
+		}
+		err = messages(datagram, func(m message) error {
+			if m.typ != unix.NLMSG_ERROR || len(m.body) < 4 {
+				return nil
+			}
+			errno := unix.Errno(-int32(binary.NativeEndian.Uint32(m.body)))
+			switch {
+			case errno == 0:
+			case m.seq == b.last:
+				ended = true
+			default:
+				refusals = append(refusals, b.refusal(m, errno))
+			}
+			return nil
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	if !ended {
+		return nil, ErrUnknown
+	}
+	return refusals, nil
+}
+
+func (b *batch) refusal(m message, errno unix.Errno) Refusal {
+	r := Refusal{OpError: OpError{Err: explain(errno)}}
+	var op *OpError
+	if err := b.refused(m, errno); errors.As(err, &op) {
+		r.OpError = *op
+	}
+	for _, s := range b.sent {
+		if s.seq == m.seq && b.tx[s.op].Rule != nil {
+			r.Expression = b.expressionAt(s, errorOffset(m))
+		}
+	}
+	return r
+}
+
+// expressionAt is the name of the expression that lies at an offset in a message
+// with a rule.
+func (b *batch) expressionAt(s sent, offset int) string {
+	body := b.b[s.at:]
+	body = body[:binary.NativeEndian.Uint32(body)]
+	at, found := unix.NLMSG_HDRLEN+nfgen, ""
+	attrs(body[at:], func(typ uint16, value []byte) {
+		if typ == unix.NFTA_RULE_EXPRESSIONS {
+			pos := at + unix.SizeofNlAttr
+			attrs(value, func(_ uint16, expression []byte) {
+				end := pos + align(unix.SizeofNlAttr+len(expression))
+				if pos <= offset && offset < end {
+					found = nameOf(expression)
+				}
+				pos = end
+			})
+		}
+		at += align(unix.SizeofNlAttr + len(value))
+	})
+	return found
+}
+
+func nameOf(expression []byte) string {
+	name := ""
+	attrs(expression, func(typ uint16, value []byte) {
+		if typ == unix.NFTA_EXPR_NAME {
+			name = cString(value)
+		}
+	})
+	return name
+}
