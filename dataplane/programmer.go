@@ -177,6 +177,8 @@ func (p *Programmer) Run(ctx context.Context, ready func()) error {
 			tries++
 			p.log.Error(err, "Programming the kernel failed; reading it back and trying again", "after", delay)
 			p.adopted, p.broken = false, false
+			// At the second time the tables were read back.
+			p.writer.blame = amiss(err) && tries > 1
 			wake, at = nil, time.Now().Add(delay) // changes wait with the rest
 		}
 		if p.readBack {
@@ -274,7 +276,7 @@ func (p *Programmer) round() error {
 	for _, f := range failures {
 		pairs = slices.DeleteFunc(pairs, func(a Applied) bool { return a.Name == f.Name })
 	}
-	p.loaded = true
+	p.loaded, p.writer.blame = true, false
 	p.observer.Programmed(append(applied, pairs...), time.Since(start))
 	return nil
 }

@@ -107,6 +107,8 @@ func (p *Programmer) repair(start time.Time) ([]Applied, error) {
 		all = append(all, Change{Name: svc.Name, Service: svc})
 	}
 	p.note(nil, failures)
+	// A transaction that is refused all the same is not so for the tables.
+	p.writer.blame = p.broken && written.operations() == 0
 	if written.operations() == 0 {
 		p.log.V(1).Info("Our tables are as they were written", "suspected", by.String(), "took", took)
 		return nil, nil

@@ -8,7 +8,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/kube-verdict/kube-verdict/nft"
-	"github.com/kube-verdict/kube-verdict/nft/kernel"
 	"github.com/kube-verdict/kube-verdict/nft/layout"
 	"github.com/kube-verdict/kube-verdict/nft/ledger"
 	"github.com/kube-verdict/kube-verdict/proxy"
@@ -34,6 +33,10 @@ type Writer struct {
 	forget map[*nft.Table]bool
 	// applied is what the kernel holds of each Service.
 	applied map[proxy.Name]proxy.Service
+	// blame says that what is amiss is a Service's fault: the tables were read back
+	// and are as they were written. short counts refusals for want of memory.
+	blame bool
+	short int
 	// written is there while Restore is at work.
 	written *written
 	// old and new are kept from one plan to the next, and so is the Service that
@@ -194,6 +197,7 @@ func (w *Writer) Program(changes []Change) ([]Failure, error) {
 	if err := w.prepare(pending); err != nil {
 		return nil, err
 	}
+	w.short = 0
 	var failures []Failure
 	for _, chunk := range w.chunks(pending) {
 		failed, err := w.program(chunk)
@@ -256,35 +260,6 @@ func elements(changes []Change) int {
 		}
 	}
 	return n
-}
-
-// program commits the changes, and if the kernel refuses them, each half by
-// itself, until the one is found that it does not take.
-func (w *Writer) program(changes []Change) ([]Failure, error) {
-	err := w.commit(changes)
-	var refused *kernel.OpError
-	switch {
-	case err == nil:
-		return nil, nil
-	case !errors.As(err, &refused) || unrelated(refused.Err):
-		return nil, err
-	case len(changes) == 1:
-		return []Failure{{Name: changes[0].Name, Err: err}}, nil
-	}
-	half := len(changes) / 2
-	failures, err := w.program(changes[:half])
-	if err != nil {
-		return failures, err
-	}
-	more, err := w.program(changes[half:])
-	return append(failures, more...), err
-}
-
-// unrelated says that an error is not about one Service: the kernel is not
-// as the account has it, or takes nothing from us.
-func unrelated(err error) bool {
-	return errors.Is(err, unix.ENOENT) || errors.Is(err, unix.EEXIST) ||
-		errors.Is(err, unix.EBUSY) || errors.Is(err, unix.EPERM) || errors.Is(err, unix.EOPNOTSUPP)
 }
 
 // prepareFrom is the number of elements in a first load from which chains are
