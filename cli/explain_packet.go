@@ -13,6 +13,7 @@ import (
 	"github.com/kube-verdict/kube-verdict/nft/eval"
 	"github.com/kube-verdict/kube-verdict/nft/layout"
 	"github.com/kube-verdict/kube-verdict/nft/maps"
+	"github.com/kube-verdict/kube-verdict/proxy"
 )
 
 // Whose rules a packet is followed through.
@@ -34,11 +35,11 @@ func (e *explainer) packet() error {
 	if err != nil {
 		return err
 	}
-	ruleset, whose, known, err := e.ruleset(config)
+	ruleset, err := e.ruleset(config)
 	if err != nil {
 		return err
 	}
-	world, err := newSurroundings(known)
+	world, err := newSurroundings(ruleset.node)
 	if err != nil {
 		return err
 	}
@@ -58,78 +59,82 @@ func (e *explainer) packet() error {
 			packet.In = world.interfaceOf(from.Unmap())
 		}
 	}
-	way, err := explain.Follow(ruleset, packet, eval.World{Local: world.local, SourceTo: world.sourceTo})
+	way, err := explain.Follow(ruleset.Ruleset, packet, eval.World{Local: world.local, SourceTo: world.sourceTo}, ruleset.services...)
 	if err != nil {
 		return err
 	}
-	way.Rules = whose
+	way.Rules = ruleset.whose
 	return e.print(way, way.Write)
 }
 
 // ephemeral is some port that a client may have.
 const ephemeral = 40000
 
-// ruleset is what to follow the packet through, whose it is, and the node's
-// addresses as far as objects tell them.
-func (e *explainer) ruleset(config layout.Config) (r *eval.Ruleset, whose string, node []netip.Addr, err error) {
-	tables := dataplane.Layout(maps.NewLayout(config))
+// ruleset is what to follow the packet through.
+type ruleset struct {
+	*eval.Ruleset
+	whose string
+	// services and node, which are this node's addresses, are what objects tell, if
+	// they were read.
+	services []proxy.Service
+	node     []netip.Addr
+}
+
+func (e *explainer) ruleset(config layout.Config) (*ruleset, error) {
 	if e.rules == rulesKernel || e.rules == "" && len(e.source.files) == 0 {
 		kernel, err := readKernel(config, e.told())
 		switch {
 		case err == nil && kernel.any():
-			r, node, err := e.held(kernel)
-			return r, "the rules that the kernel holds", node, err
+			return e.held(kernel)
 		case e.rules == rulesKernel && err != nil:
-			return nil, "", nil, err
+			return nil, err
 		case e.rules == rulesKernel:
-			return nil, "", nil, errors.New("the kernel holds no table of ours in this network namespace: nothing is programmed here (--rules desired follows what would be)")
+			return nil, errors.New("the kernel holds no table of ours in this network namespace: nothing is programmed here (--rules desired follows what would be)")
 		case err != nil:
 			fmt.Fprintf(e.cmd.ErrOrStderr(), "warning: the kernel's rules can't be read, so that those are followed that are wanted: %v\n", err)
 		}
 	}
-	input, node, err := e.everything()
+	r := &ruleset{whose: "the rules that are wanted"}
+	networks, err := e.everything(r)
 	if err != nil {
-		return nil, "", nil, err
+		return nil, err
 	}
-	contents, err := dataplane.Contents(tables, input.networks, input.granted(e.cmd.ErrOrStderr()))
-	if err != nil {
-		return nil, "", nil, err
-	}
-	return eval.NewRuleset(contents...), "the rules that are wanted", node, nil
+	contents, err := dataplane.Contents(maps.NewLayout(config), networks, r.services)
+	r.Ruleset = eval.NewRuleset(contents...)
+	return r, err
 }
 
-// everything is the model of all Services, and this node's addresses.
-func (e *explainer) everything() (*input, []netip.Addr, error) {
+// everything reads the objects for a ruleset, and gives the cluster's networks.
+func (e *explainer) everything(r *ruleset) (layout.Networks, error) {
 	name, err := e.options.node()
 	if err != nil {
-		return nil, nil, err
+		return layout.Networks{}, err
 	}
 	all, err := e.source.read(e.cmd.Context(), e.cmd.InOrStdin(), e.cmd.ErrOrStderr(), wanted{node: name})
 	if err != nil {
-		return nil, nil, err
+		return layout.Networks{}, err
 	}
 	input, err := e.options.input(all.Objects, e.cmd.ErrOrStderr())
 	if err != nil {
-		return nil, nil, err
+		return layout.Networks{}, err
 	}
 	local, err := e.options.local(all.Nodes[name])
-	return input, slices.Concat(local.Addresses, local.NodePorts), err
+	r.services, r.node = input.granted(e.cmd.ErrOrStderr()), slices.Concat(local.Addresses, local.NodePorts)
+	return input.networks, err
 }
 
 // held is what the kernel holds, to be followed. Where Services have chains of
 // their own, their rules are known by what the Services should have.
-func (e *explainer) held(h *held) (*eval.Ruleset, []netip.Addr, error) {
+func (e *explainer) held(h *held) (*ruleset, error) {
+	r := &ruleset{whose: "the rules that the kernel holds"}
+	if h.ownChains() || len(e.source.files) > 0 {
+		if _, err := e.everything(r); err != nil {
+			return nil, fmt.Errorf("the kernel has chains for each Service, whose rules are known by the Services: %w (or give them with -f and --rules kernel)", err)
+		}
+	}
 	var own []nft.OwnChain
-	var node []netip.Addr
-	if h.ownChains() {
-		input, addresses, err := e.everything()
-		if err != nil {
-			return nil, nil, fmt.Errorf("the kernel has chains for each Service, whose rules are known by the Services: %w (or give them with -f and --rules kernel)", err)
-		}
-		node = addresses
-		for _, svc := range input.granted(e.cmd.ErrOrStderr()) {
-			own = h.layout.OwnChains(own, &svc)
-		}
+	for i := range r.services {
+		own = h.layout.OwnChains(own, &r.services[i])
 	}
 	var all []nft.Contents
 	for _, t := range h.layout.Tables() {
@@ -157,7 +162,8 @@ func (e *explainer) held(h *held) (*eval.Ruleset, []netip.Addr, error) {
 		}
 		all = append(all, c)
 	}
-	return eval.NewRuleset(all...), node, nil
+	r.Ruleset = eval.NewRuleset(all...)
+	return r, nil
 }
 
 // surroundings is what is known of the network around: this machine's, in this

@@ -77,8 +77,10 @@ type Lookup struct {
 	Of uint32 `json:"of,omitempty"`
 }
 
-// Follow says what becomes of a packet in a ruleset.
-func Follow(r *eval.Ruleset, p eval.Packet, world eval.World) (*Way, error) {
+// Follow says what becomes of a packet in a ruleset. The Services, as far as they
+// are known, tell what rules don't: our rules are the same for both internal
+// traffic policies, and kube-proxy's chains are not.
+func Follow(r *eval.Ruleset, p eval.Packet, world eval.World, services ...proxy.Service) (*Way, error) {
 	outcomes, err := r.Follow(p, world)
 	if err != nil {
 		return nil, err
@@ -87,7 +89,7 @@ func Follow(r *eval.Ruleset, p eval.Packet, world eval.World) (*Way, error) {
 		From: p.Source.Addr().String(), To: p.Dest.String(), Protocol: proxy.Protocol(p.Protocol).String(), Sender: sender(p),
 		Service: servicePort(outcomes), Steps: []Step{}, Branches: []Branch{},
 	}
-	words := words{full: w.Service, protocol: proxy.Protocol(p.Protocol), dest: p.Dest, nodePort: world.Local(p.Dest.Addr())}
+	words := words{full: w.Service, protocol: proxy.Protocol(p.Protocol), dest: p.Dest, nodePort: world.Local(p.Dest.Addr()), guarded: guarded(outcomes[0].Steps), local: internalLocal(services, p)}
 	common := shared(outcomes)
 	for i := range outcomes[0].Steps[:common] {
 		w.Steps = append(w.Steps, words.step(&outcomes[0].Steps[i]))
@@ -96,6 +98,28 @@ func Follow(r *eval.Ruleset, p eval.Packet, world eval.World) (*Way, error) {
 		w.add(&outcomes[i], outcomes[i].Steps[common:], &words)
 	}
 	return w, nil
+}
+
+// guarded says that only some clients may use the packet's destination.
+func guarded(steps []eval.Step) bool {
+	return slices.ContainsFunc(steps, func(s eval.Step) bool {
+		return slices.ContainsFunc(s.Lookups, func(l eval.Lookup) bool { return l.Set.Name == "guarded" && l.Element != nil })
+	})
+}
+
+// internalLocal says that the packet goes to a ClusterIP with the internal traffic
+// policy Local.
+func internalLocal(services []proxy.Service, p eval.Packet) bool {
+	for i := range services {
+		for j := range services[i].Ports {
+			port := &services[i].Ports[j]
+			has := func(f proxy.Frontend) bool { return f.Addr == p.Dest.Addr() }
+			if port.InternalLocal && port.Port == p.Dest.Port() && uint8(port.Protocol) == p.Protocol && slices.ContainsFunc(port.Frontends, has) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 func sender(p eval.Packet) string {

@@ -19,10 +19,20 @@ type words struct {
 	dest     netip.AddrPort
 	nodePort bool // the destination is an address of the node
 	chosen   bool // a step's destination is the endpoint that a packet got
+	guarded  bool // only some clients may use it
+	local    bool // its ClusterIP has the internal traffic policy Local
 }
 
 func (w *words) chain(prefix string) string {
 	return iptables.ServiceChain(prefix, w.full, w.protocol)
+}
+
+// clusterIP is the chain that a ClusterIP leads to.
+func (w *words) clusterIP() string {
+	if w.local {
+		return w.chain(iptables.PrefixLocal)
+	}
+	return w.chain(iptables.PrefixService)
 }
 
 func (w *words) endpoint(e netip.AddrPort) string {
@@ -74,7 +84,7 @@ func (w *words) iptables(s *eval.Step) string {
 		return "KUBE-POSTROUTING -m mark --mark 0x4000/0x4000 -j MASQUERADE"
 	case nft.Mark:
 		if name == "services" {
-			return fmt.Sprintf("%s ! -s <pod CIDR> %s -j KUBE-MARK-MASQ", w.chain(iptables.PrefixService), w.match())
+			return fmt.Sprintf("%s ! -s <pod CIDR> %s -j KUBE-MARK-MASQ", w.clusterIP(), w.match())
 		}
 		return w.chain(iptables.PrefixExternal) + " -j KUBE-MARK-MASQ"
 	case nft.Goto:
@@ -112,6 +122,11 @@ func (w *words) dispatched(set, target string) string {
 		"sticky": iptables.PrefixService, "sticky-external": iptables.PrefixExternal, "sticky-external-local": iptables.PrefixExternal,
 	}[prefix]
 	switch {
+	case set == "services" && prefix == "cluster-":
+		return fmt.Sprintf("%s %s -j %s", w.first(), w.match(), w.clusterIP())
+	case set == "services" && to != "" && w.guarded:
+		fw := w.chain(iptables.PrefixFirewall)
+		return fmt.Sprintf("%s %s -j %s; %s -j %s", w.first(), w.match(), fw, fw, w.chain(to))
 	case set == "services" && to != "":
 		return fmt.Sprintf("%s %s -j %s", w.first(), w.match(), w.chain(to))
 	case set == "local-services" && to != "":
@@ -122,7 +137,7 @@ func (w *words) dispatched(set, target string) string {
 
 // translated is for an endpoint that was looked up.
 func (w *words) translated(to nft.TranslateTo, prefix string, s *eval.Step) string {
-	from := w.chain(iptables.PrefixService)
+	from := w.clusterIP()
 	if prefix == "local-" || strings.Contains(s.Chain.Name, "local") {
 		from = w.chain(iptables.PrefixLocal)
 	}
