@@ -14,33 +14,27 @@ import (
 	"github.com/kube-verdict/kube-verdict/translate"
 )
 
-// translation is a dump and what it means.
-type translation struct {
-	dump    *iptables.Dump
-	reading *iptables.Reading
-	// node is the name of this node.
-	node string
-}
-
-// form is one way to write a translation. What it can't carry over it adds to the
-// reading's warnings.
+// form is one way to write a translation. It warns of what it can't carry over.
 type form struct {
 	name, help string
-	write      func(w io.Writer, t *translation) error
+	write      func(w io.Writer, d *iptables.Dump, node string) ([]iptables.Warning, error)
 }
 
 // forms are all that translate writes; the first is the default.
 func forms() []form {
 	return []form{
-		{"nft", "a script for \"nft -f\" with the same chains, which does the same", func(w io.Writer, t *translation) (err error) {
-			t.reading.Warnings, err = nftscript.Write(w, t.dump)
-			return err
+		{"nft", "a script for \"nft -f\" with the same chains, which does the same", func(w io.Writer, d *iptables.Dump, _ string) ([]iptables.Warning, error) {
+			return nftscript.Write(w, d)
 		}},
-		{"manifests", "Services and EndpointSlices, as \"apply\" reads them", func(w io.Writer, t *translation) error {
-			return translate.Manifests(w, t.reading, t.node)
+		{"manifests", "Services and EndpointSlices, as \"apply\" reads them", func(w io.Writer, d *iptables.Dump, node string) ([]iptables.Warning, error) {
+			reading := iptables.Interpret(d)
+			err := translate.Manifests(w, reading, node)
+			return reading.Warnings, err
 		}},
-		{"json", "what connections to each frontend meet, and the warnings, for other programs", func(w io.Writer, t *translation) error {
-			return translate.JSON(w, t.reading)
+		{"json", "what connections to each frontend meet, and the warnings, for other programs", func(w io.Writer, d *iptables.Dump, _ string) ([]iptables.Warning, error) {
+			reading := iptables.Interpret(d)
+			err := translate.JSON(w, reading)
+			return reading.Warnings, err
 		}},
 	}
 }
@@ -101,10 +95,9 @@ would translate.`,
 			if dump.BothFamilies() {
 				return fmt.Errorf("this is a dump of iptables-save and one of ip6tables-save: translate each on its own")
 			}
-			t := &translation{dump, iptables.Interpret(dump), node}
 			var text strings.Builder
-			err = all[i].write(&text, t)
-			for _, w := range t.reading.Warnings {
+			warnings, err := all[i].write(&text, dump, node)
+			for _, w := range warnings {
 				fmt.Fprintf(cmd.ErrOrStderr(), "warning: %s\n", w)
 			}
 			if err != nil {

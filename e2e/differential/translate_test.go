@@ -262,7 +262,7 @@ func TestTranslatedShares(t *testing.T) {
 					for j, a := range order {
 						chi2 += math.Pow(float64(hits[a])-n*shares[j], 2) / (n * shares[j])
 					}
-					if p := (distuv.ChiSquared{K: float64(len(order) - 1)}).Survival(chi2); p < 1e-7 {
+					if p := (distuv.ChiSquared{K: float64(len(order) - 1)}).Survival(chi2); p < 1e-8 {
 						t.Errorf("%s, %s: %v in the order of %v, want shares %v: p = %g", s.name, ip, hits, order, shares, p)
 					}
 				}

@@ -51,6 +51,8 @@ type table struct {
 	chains map[string]*iptables.Chain
 	order  []*iptables.Chain
 	reach  reach
+	// others says that built-in chains have rules of others, too.
+	others bool
 }
 
 // chain is a chain of the script.

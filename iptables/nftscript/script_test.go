@@ -169,13 +169,14 @@ func TestBuiltInChains(t *testing.T) {
 -A FORWARD -j KUBE-SERVICES
 -A OUTPUT -m conntrack --ctstate NEW -j KUBE-SERVICES
 -A KUBE-SERVICES -d 10.96.0.1/32 -p tcp -m tcp --dport 80 -j REJECT --reject-with icmp-port-unreachable
+-A KUBE-SERVICES -m mark --mark 0x1 -j ACCEPT
 COMMIT
 `
 	script, warnings := translated(t, filter+dump("-A KUBE-SERVICES -d 10.96.0.2/32 -p tcp -m tcp --dport 80 -j KUBE-SVC-A"))
 	for name, want := range map[string]string{
 		"filter-FORWARD":       "type filter hook forward priority 0; policy accept;\njump filter-KUBE-SERVICES",
 		"filter-OUTPUT":        "type filter hook output priority 0; policy drop;\nct state new jump filter-KUBE-SERVICES",
-		"filter-KUBE-SERVICES": "ip daddr 10.96.0.1 tcp dport 80 reject",
+		"filter-KUBE-SERVICES": "ip daddr 10.96.0.1 tcp dport 80 reject\nmeta mark == 0x00000001 accept",
 		"nat-PREROUTING":       "type nat hook prerouting priority -100; policy accept;\njump KUBE-SERVICES",
 		"KUBE-SERVICES":        "ip daddr 10.96.0.2 tcp dport 80 jump KUBE-SVC-A",
 	} {
@@ -183,7 +184,7 @@ COMMIT
 			t.Errorf("chain %s is\n%s\nwant\n%s", name, got, want)
 		}
 	}
-	const want = "rules of others, which stay in iptables: 1\nline 3: the policy DROP of FORWARD in filter stays in iptables, as rules of others do that it goes with (line 6)"
+	const want = "rules of others, which stay in iptables: 1\nline 3: the policy DROP of FORWARD in filter stays in iptables, as rules of others do that it goes with (line 6)\nline 10: -j ACCEPT does not spare packets the rules of others, which stay in iptables"
 	if got := strings.Join(warnings, "\n"); got != want {
 		t.Errorf("warnings\n%s\nwant\n%s", got, want)
 	}

@@ -67,6 +67,7 @@ func newTranslator(d *iptables.Dump) *translator {
 					}
 				}
 				if len(own.Rules) > 0 {
+					tab.others = tab.others || len(own.Rules) < len(c.Rules)
 					own.Rules = c.Rules // those of others are passed over, but tell the policy
 					tab.put(&own)
 				}

@@ -17,6 +17,9 @@ func (t *translator) target(tab *table, r *iptables.Rule, of string) (text, why 
 		if !isVerdict(target.To) && tab.chains[target.To] == nil {
 			return "", fmt.Sprintf("chain %s is not one of kube-proxy's", target.To)
 		}
+		if target.To == iptables.Accept && tab.others {
+			t.warn(r.Line, "-j ACCEPT does not spare packets the rules of others, which stay in iptables")
+		}
 		return t.verdict(tab, target), ""
 	case iptables.SetMark:
 		return setMark(target), ""
