@@ -58,7 +58,7 @@ func TestAgentHasWhatItNeeds(t *testing.T) {
 		}
 	}
 
-	args := append(i.container().Args, "--kubeconfig", as(t, plane, "system:serviceaccount:kube-system:kube-verdict"))
+	args := append(i.args(t), "--kubeconfig", as(t, plane, "system:serviceaccount:kube-system:kube-verdict"))
 	agent := confined(t, node, args...)
 	wait := func(what string, check func() error) {
 		t.Helper()

@@ -21,6 +21,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/yaml"
 
+	"github.com/kube-verdict/kube-verdict/agent/config"
 	"github.com/kube-verdict/kube-verdict/cli"
 )
 
@@ -29,15 +30,45 @@ type installation struct {
 	account *corev1.ServiceAccount
 	role    *rbacv1.ClusterRole
 	binding *rbacv1.ClusterRoleBinding
+	config  *corev1.ConfigMap
 	agents  *appsv1.DaemonSet
 }
 
 func (i *installation) objects() []client.Object {
-	return []client.Object{i.account, i.role, i.binding, i.agents}
+	return []client.Object{i.account, i.role, i.binding, i.config, i.agents}
 }
 
 func (i *installation) container() *corev1.Container {
 	return &i.agents.Spec.Template.Spec.Containers[0]
+}
+
+// mounted is where the container has the configuration.
+const mounted = "/etc/kube-verdict/config.yaml"
+
+// configuration is the one that the agent is given, if it is valid.
+func (i *installation) configuration(t *testing.T) config.Configuration {
+	t.Helper()
+	c, err := config.Decode([]byte(i.config.Data[filepath.Base(mounted)]))
+	if err != nil || len(c.Validate()) > 0 {
+		t.Fatalf("the configuration is not valid: %v %v:\n%s", err, c.Validate(), i.config.Data)
+	}
+	return c
+}
+
+// args are the container's, with the configuration at another place.
+func (i *installation) args(t *testing.T) []string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), filepath.Base(mounted))
+	if err := os.WriteFile(path, []byte(i.config.Data[filepath.Base(mounted)]), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	args := slices.Clone(i.container().Args)
+	at := slices.Index(args, "--config="+mounted)
+	if at < 0 || !slices.ContainsFunc(i.container().VolumeMounts, func(m corev1.VolumeMount) bool { return m.MountPath == filepath.Dir(mounted) && m.ReadOnly }) {
+		t.Fatalf("the configuration is not mounted where the arguments %q say", args)
+	}
+	args[at] = "--config=" + path
+	return args
 }
 
 // decode fails on fields that the API does not have.
@@ -60,13 +91,15 @@ func decode(t *testing.T, text string) *installation {
 			i.role = object
 		case *rbacv1.ClusterRoleBinding:
 			i.binding = object
+		case *corev1.ConfigMap:
+			i.config = object
 		case *appsv1.DaemonSet:
 			i.agents = object
 		default:
 			t.Fatalf("a %T was not expected", object)
 		}
 	}
-	if i.account == nil || i.role == nil || i.binding == nil || i.agents == nil {
+	if i.account == nil || i.role == nil || i.binding == nil || i.config == nil || i.agents == nil {
 		t.Fatalf("an object is missing in:\n%s", text)
 	}
 	return i
@@ -181,13 +214,14 @@ func render(t *testing.T, change string) string {
 
 // Only what is for a chart to choose differs.
 func TestChartAndBasesInstallTheSame(t *testing.T) {
-	want, got := bases(t), chart(t, "nodePortAddresses: []")
+	want, got := bases(t), chart(t, "")
 	image, _, _ := strings.Cut(got.container().Image, ":")
 	got.container().Image = image
 	for name, pair := range map[string][2]any{
 		"rules":    {want.role.Rules, got.role.Rules},
 		"role":     {want.binding.RoleRef, got.binding.RoleRef},
 		"subjects": {want.binding.Subjects, got.binding.Subjects},
+		"config":   {want.configuration(t), got.configuration(t)},
 		"agents":   {want.agents.Spec, got.agents.Spec},
 	} {
 		if !reflect.DeepEqual(pair[0], pair[1]) {
@@ -197,20 +231,27 @@ func TestChartAndBasesInstallTheSame(t *testing.T) {
 }
 
 func TestValuesReachTheAgent(t *testing.T) {
-	container := chart(t, `
+	i := chart(t, `
 image: {repository: registry.example.com/kube-verdict, tag: v1, pullPolicy: Always}
 scope: labelled
+featureGates: {ConnectionCounters: true}
 healthPort: 10256
 podCIDRs: [10.244.0.0/16, "fd00:10:244::/56"]
 nodePortAddresses: [192.168.0.0/16]
+configuration: {masqueradeAll: true, conntrack: {maxPerCore: 0}}
 kubernetesServiceHost: 192.0.2.10
 verbosity: 1
 extraArgs: [--masquerade-bit=13]
-`).container()
-	want := []string{
-		"run", "--scope=labelled", "--health-probe-bind-address=:10256", "--pod-cidrs=10.244.0.0/16,fd00:10:244::/56", "--nodeport-addresses=192.168.0.0/16", "--verbosity=1", "--masquerade-bit=13",
+`)
+	want := config.Default()
+	want.FeatureGates = map[string]bool{"ConnectionCounters": true}
+	want.DetectLocal.PodCIDRs, want.NodePortAddresses = []string{"10.244.0.0/16", "fd00:10:244::/56"}, []string{"192.168.0.0/16"}
+	want.MasqueradeAll, want.Conntrack.MaxPerCore, want.Logging.Verbosity = true, 0, 1
+	if got := i.configuration(t); !reflect.DeepEqual(got, want) {
+		t.Errorf("the configuration is\n%+v, want\n%+v", got, want)
 	}
-	if !slices.Equal(container.Args, want) {
+	container := i.container()
+	if want := []string{"run", "--config=" + mounted, "--scope=labelled", "--health-probe-bind-address=:10256", "--masquerade-bit=13"}; !slices.Equal(container.Args, want) {
 		t.Errorf("the arguments are %q, want %q", container.Args, want)
 	}
 	if port := container.Ports[0]; port.Name != "health" || port.ContainerPort != 10256 {
@@ -225,10 +266,10 @@ extraArgs: [--masquerade-bit=13]
 		}
 	}
 	// The last argument has the program stop when it has understood the others.
-	if status := cli.Main(append(container.Args, "--help")); status != 0 {
+	if status := cli.Main(append(i.args(t), "--help")); status != 0 {
 		t.Errorf("the program does not take the arguments %q", container.Args)
 	}
-	if status := cli.Main(append(container.Args, "--no-such-flag", "--help")); status == 0 {
+	if status := cli.Main(append(i.args(t), "--no-such-flag", "--help")); status == 0 {
 		t.Error("the program takes any argument")
 	}
 }

@@ -34,7 +34,7 @@ func TestMissingRightsAreNamed(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	args := append(slices.Clone(i.container().Args), "--node-name=worker", "--kubeconfig", as(t, plane, "system:serviceaccount:kube-system:kube-verdict"))
+	args := append(i.args(t), "--node-name=worker", "--kubeconfig", as(t, plane, "system:serviceaccount:kube-system:kube-verdict"))
 	agent := confined(t, node, args...)
 	wait := func(what string, check func() error) {
 		t.Helper()
