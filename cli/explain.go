@@ -35,8 +35,8 @@ the kernel holds none). Nothing is sent and nothing is changed.
 
 Objects come from the API server, or from manifests with -f. It needs no right
 beyond reading them; without CAP_NET_ADMIN the kernel is left out, and it says so.
-Flags about the tables (--pod-cidrs, --masquerade-bit, ...) need not be given:
-they are told from what the kernel holds.`,
+Flags about the tables (--pod-cidrs, --nodeport-addresses, --masquerade-bit, ...)
+need not be given: they are told from what the kernel holds.`,
 		Example: `  kube-verdict explain openshift-dns/dns-default          # why does nobody answer?
   kube-verdict explain shop/cart -o wide                  # all endpoints, slices and elements
   kube-verdict explain shop/cart -o json | jq '.ports[].endpoints[] | select(.cluster.in | not)'
@@ -125,6 +125,9 @@ func (e *explainer) service(text string) error {
 		return err
 	}
 	kernel, notSeen := e.kernel(config)
+	if at := kernel.nodePorts(all.Services); len(at) > 0 && !e.cmd.Flags().Changed("nodeport-addresses") {
+		local.NodePorts = at
+	}
 	in := explain.Input{
 		Slices: all.Slices[name], Node: local.Node, Layout: kernel.layout, Kernel: kernel.tables, Remembered: kernel.remembered, NotSeen: all.notSeen,
 	}

@@ -2,9 +2,11 @@ package cli
 
 import (
 	"fmt"
+	"net/netip"
 	"slices"
 
 	"golang.org/x/sys/unix"
+	corev1 "k8s.io/api/core/v1"
 
 	"github.com/kube-verdict/kube-verdict/dataplane"
 	"github.com/kube-verdict/kube-verdict/nft"
@@ -12,6 +14,7 @@ import (
 	"github.com/kube-verdict/kube-verdict/nft/kernel"
 	"github.com/kube-verdict/kube-verdict/nft/layout"
 	"github.com/kube-verdict/kube-verdict/nft/maps"
+	"github.com/kube-verdict/kube-verdict/trace"
 )
 
 // held is what the kernel of this network namespace has of ours.
@@ -76,3 +79,39 @@ func (h *held) any() bool { return len(h.tables) > 0 }
 // ownChains says that the rules of single Services are in chains of their own, which
 // only the Services tell.
 func (h *held) ownChains() bool { return h.layout.Memory(h.layout.Tables()[0]).Remembered == nil }
+
+// nodePorts are the addresses at which the tables have NodePorts of these Services,
+// in order.
+func (h *held) nodePorts(services []*corev1.Service) []netip.Addr {
+	ports := map[string]map[uint16]bool{}
+	others := map[netip.Addr]bool{} // at which a port may have the same number
+	for _, svc := range services {
+		own := map[uint16]bool{}
+		for _, p := range svc.Spec.Ports {
+			own[uint16(p.NodePort)] = p.NodePort != 0
+		}
+		ports[svc.Namespace+"/"+svc.Name] = own
+		for _, text := range slices.Concat(svc.Spec.ClusterIPs, []string{svc.Spec.ClusterIP}, svc.Spec.ExternalIPs) {
+			if addr, err := netip.ParseAddr(text); err == nil {
+				others[addr] = true
+			}
+		}
+		for _, i := range svc.Status.LoadBalancer.Ingress {
+			if addr, err := netip.ParseAddr(i.IP); err == nil {
+				others[addr] = true
+			}
+		}
+	}
+	var tables []*nft.Held
+	for _, t := range h.tables {
+		tables = append(tables, t)
+	}
+	var all []netip.Addr
+	for _, f := range trace.Frontends(tables) {
+		if at := f.At(); ports[f.Name()][at.Port()] && !others[at.Addr()] {
+			all = append(all, at.Addr())
+		}
+	}
+	slices.SortFunc(all, netip.Addr.Compare)
+	return slices.Compact(all)
+}

@@ -23,6 +23,9 @@ type compared struct {
 	elements map[*proxy.Port][]Element
 	own      map[*proxy.Port][]Chain
 	result   Kernel
+	// missing and there are how many of the elements with the Service's name are
+	// so; others it may share.
+	missing, there int
 }
 
 // compare looks for all elements of a Service in the kernel, and for those that
@@ -76,7 +79,10 @@ func (b *builder) compare(svc *proxy.Service) *compared {
 	}
 	if c.known && c.result.State != Nothing {
 		c.result.State = Agrees
-		if len(c.result.Differences) > 0 {
+		switch {
+		case c.missing > 0 && c.there == 0:
+			c.result.State = Absent
+		case len(c.result.Differences) > 0:
 			c.result.State = Differs
 		}
 	}
@@ -130,7 +136,15 @@ func (c *compared) element(p nft.Placed) Element {
 	if !c.known {
 		return e
 	}
-	switch h := c.sets[p.Set][p.Key]; {
+	h := c.sets[p.Set][p.Key]
+	switch {
+	case p.Comment == "":
+	case h == nil || h.Comment != p.Comment:
+		c.missing++
+	default:
+		c.there++
+	}
+	switch {
 	case h == nil:
 		e.Kernel = Missing
 		if c.result.State != Nothing {

@@ -158,7 +158,8 @@ type Element struct {
 
 // Kernel is what the kernel says.
 type Kernel struct {
-	// State is agrees, differs, nothing (there is no table of ours), or unknown.
+	// State is agrees, differs, absent (it has nothing of this Service), nothing
+	// (there is no table of ours), or unknown.
 	State string `json:"state"`
 	// Tables are those of ours that it has.
 	Tables      []string `json:"tables,omitempty"`
@@ -177,5 +178,6 @@ const (
 	Surplus = "surplus"
 	Unknown = "unknown"
 	Agrees  = "agrees"
+	Absent  = "absent"
 	Nothing = "nothing"
 )

@@ -226,6 +226,9 @@ func (t *text) technology(r *Report) {
 			t.line("    %s", d)
 		}
 		t.rest(len(k.Differences))
+	case Absent:
+		t.line("  THE KERNEL HAS NOTHING OF THIS SERVICE. Is the agent running here, and is the Service")
+		t.line("  in its scope (run --scope)? Its Events say whether the kernel refused it.")
 	case Nothing:
 		t.line("  The kernel has no table of ours in this network namespace: nothing is programmed here.")
 	default:

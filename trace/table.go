@@ -1,6 +1,8 @@
 package trace
 
 import (
+	"encoding/binary"
+	"net/netip"
 	"slices"
 	"strings"
 
@@ -47,6 +49,16 @@ func Frontends(tables []*nft.Held) []Frontend {
 func (f Frontend) Name() string {
 	name, _, _ := strings.Cut(f.Service, ":")
 	return name
+}
+
+// At is the frontend's address and port.
+func (f Frontend) At() netip.AddrPort {
+	n := f.Family.AddrLen()
+	if len(f.Key) < n+6 {
+		return netip.AddrPort{}
+	}
+	addr, _ := netip.AddrFromSlice([]byte(f.Key[:n]))
+	return netip.AddrPortFrom(addr, binary.BigEndian.Uint16([]byte(f.Key[n+4:])))
 }
 
 // Tables make the tables that mark the first packets of connections to the
