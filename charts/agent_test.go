@@ -43,7 +43,7 @@ func TestAgentHasWhatItNeeds(t *testing.T) {
 	}
 	plane := testbed.NewTestControlPlane(t, testbed.ControlPlaneOptions{Host: host})
 	i := bases(t)
-	i.account.Namespace, i.agents.Namespace = "kube-system", "kube-system"
+	i.account.Namespace, i.config.Namespace, i.agents.Namespace = "kube-system", "kube-system", "kube-system"
 	meta := metav1.ObjectMeta{Namespace: "default", Name: "web"}
 	web := &corev1.Service{ObjectMeta: meta, Spec: corev1.ServiceSpec{Ports: []corev1.ServicePort{{Port: 80}}}}
 	meta.Labels = map[string]string{discoveryv1.LabelServiceName: web.Name}
