@@ -94,6 +94,8 @@ func (t *translator) recent(line int, m iptables.Recent) ([][]string, string) {
 	seconds := t.sets[m.Name]
 	full := m.Mask == "" || m.Mask == "255.255.255.255" || m.Mask == "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff"
 	switch {
+	case !isWord(m.Name):
+		return nil, fmt.Sprintf("nft has no set of the name %q", m.Name)
 	case m.ByDestination, !full, m.HitCount > 0, m.TTL:
 		return nil, "only lists of whole source addresses have a translation, without --hitcount and --rttl"
 	case seconds == 0 && m.Action == "set" && !m.Not:

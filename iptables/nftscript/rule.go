@@ -154,6 +154,9 @@ func (t *translator) rule(tab *table, r *iptables.Rule) (lines []string, why str
 		iptables.Interface
 		name string
 	}{{r.In, "iifname"}, {r.Out, "oifname"}} {
+		if i.Name != "" && !isWord(strings.TrimSuffix(i.Name, "+")) && i.Name != "+" {
+			return nil, fmt.Sprintf("interface %q has no translation", i.Name)
+		}
 		if i.Name == "+" {
 			never = never || i.Not
 		} else if i.Name != "" {
@@ -164,6 +167,9 @@ func (t *translator) rule(tab *table, r *iptables.Rule) (lines []string, why str
 		return []string{"# for no packet: " + text(r)}, ""
 	}
 	of := protocol(r)
+	if name := r.Protocol.Name; name != "" && !isWord(name) {
+		return nil, fmt.Sprintf("protocol %q has no translation", name)
+	}
 	if name := r.Protocol.Name; name != "" && name != "all" && name != "0" && !toPort(r, of) {
 		parts = append(parts, fmt.Sprintf("meta l4proto %s%s", isNot(r.Protocol.Not), name))
 	}

@@ -24,12 +24,26 @@ func isOurChain(name string) bool {
 	if fixed[name] {
 		return true
 	}
+	if !isWord(name) {
+		return false
+	}
 	for _, prefix := range prefixes {
 		if strings.HasPrefix(name, prefix) {
 			return true
 		}
 	}
 	return false
+}
+
+// isWord says that nft takes a text for one name or number, wherever it stands: a
+// dump is not trusted to have no more in it.
+func isWord(text string) bool {
+	for _, c := range text {
+		if (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9') && !strings.ContainsRune("-_.", c) {
+			return false
+		}
+	}
+	return text != ""
 }
 
 // isOurs says that a rule of a built-in chain leads to one of those.

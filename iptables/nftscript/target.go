@@ -92,6 +92,9 @@ func masquerade(m iptables.Masquerade, of string) (string, string) {
 		if of == "" {
 			return "", "--to-ports needs -p tcp, udp or sctp"
 		}
+		if !isWord(m.ToPorts) {
+			return "", "--to-ports has no ports"
+		}
 		text += " to :" + m.ToPorts
 	}
 	if m.Random {
