@@ -26,6 +26,7 @@ import (
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	"github.com/kube-verdict/kube-verdict/agent/config"
+	"github.com/kube-verdict/kube-verdict/agent/features"
 	"github.com/kube-verdict/kube-verdict/controllers"
 	"github.com/kube-verdict/kube-verdict/dataplane"
 	"github.com/kube-verdict/kube-verdict/healthcheck"
@@ -125,6 +126,13 @@ func Run(ctx context.Context, api *rest.Config, c Config, log logr.Logger) error
 		return err
 	}
 	defer func() { _ = monitor.Close() }()
+	if c.Gates.Enabled(features.ConnectionCounters) && !c.Gates.Enabled(features.ChainLayout) {
+		done, err := countConnections(ctrlmetrics.Registry, conn, dataplane.IDs(tables))
+		if err != nil {
+			return err
+		}
+		defer done()
+	}
 	loaded := make(chan struct{})
 	services := &controllers.ServiceReconciler{
 		Cache: mgr.GetCache(), Sink: sink{programmer, health, meter}, Scope: c.Scope, Node: node.model, Problems: reporter.Problems, Loaded: loaded,

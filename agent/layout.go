@@ -10,7 +10,9 @@ import (
 
 // tables is the layout that the gates ask for; in shadow, packets pass by it.
 func (c *Config) tables() dataplane.Layout {
-	var tables dataplane.Layout = maps.NewLayout(c.Layout)
+	layout := c.Layout
+	layout.Counted = c.Gates.Enabled(features.ConnectionCounters)
+	var tables dataplane.Layout = maps.NewLayout(layout)
 	if c.Gates.Enabled(features.ChainLayout) {
 		tables = chains.NewLayout(c.Layout)
 	}

@@ -3,6 +3,7 @@ package e2e
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"os/exec"
 	"runtime"
 	"strings"
@@ -176,4 +177,43 @@ func TestContestedTablesAreToldOnTheNode(t *testing.T) {
 	if n := strings.Count(agent.Output(), "Our tables are contested"); n != 1 {
 		t.Errorf("it was logged %d times, want once", n)
 	}
+}
+
+// With the gate, each new connection is counted, by Service port and by endpoint.
+func TestConnectionCounters(t *testing.T) {
+	w := newWorld(t)
+	svc := w.service("web")
+	w.create(svc)
+	a := w.backend("a", 1)
+	agent := w.startReady("--feature-gates=ConnectionCounters=true")
+	w.serviceLeadsTo(svc, a)
+	const n = 25
+	to := frontends(svc)[0]
+	before := agent.connections(svc)
+	for range n {
+		if _, err := w.client.Ask("tcp", to, patience); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.eventually("the connections to be counted", func() error {
+		if got := agent.connections(svc) - before; got < n {
+			return fmt.Errorf("%v are counted, of %d", got, n)
+		}
+		return nil
+	})
+	if got := agent.connections(svc) - before; got != n {
+		t.Errorf("%v connections are counted, want %d", got, n)
+	}
+}
+
+// connections are those that are counted of a Service.
+func (a *agent) connections(svc *corev1.Service) float64 {
+	a.w.t.Helper()
+	var total float64
+	for name, value := range a.series() {
+		if strings.HasPrefix(name, "kube_verdict_service_connections_total{") && strings.Contains(name, `service="`+svc.Name+`"`) {
+			total += value
+		}
+	}
+	return total
 }

@@ -21,6 +21,7 @@ func Descriptions() []Description {
 	r := &recorder{}
 	New(r)
 	NewShadow(r)
+	NewConnections(r, nil)
 	slices.SortFunc(r.all, func(a, b Description) int { return strings.Compare(a.Name, b.Name) })
 	return r.all
 }

@@ -35,6 +35,7 @@ type HeldSet struct {
 	KeyType, KeyLen   uint32
 	DataType, DataLen uint32
 	Flags             uint32
+	Counted           bool
 	UserData          []byte
 	// Timeout is how long elements stay that rules add, if the set says so.
 	Timeout time.Duration
@@ -113,7 +114,7 @@ func (s *Set) Matches(f Family, h *HeldSet) bool {
 	}
 	return h.KeyType == keyType && h.KeyLen == uint32(s.KeyLen(f)) &&
 		h.DataType == dataType && h.DataLen == dataLen &&
-		h.Flags == s.Flags() && bytes.Equal(h.UserData, s.UserData(f))
+		h.Flags == s.Flags() && h.Counted == s.Counted && bytes.Equal(h.UserData, s.UserData(f))
 }
 
 // SameBase says that the kernel calls its chain where it calls this one.

@@ -23,6 +23,9 @@ type Set struct {
 	// ruleset. Size bounds it.
 	Dynamic bool
 	Size    uint32
+	// Counted has each element count the packets that find it. The counts are no
+	// part of the element.
+	Counted bool
 	// Literal is for one that is written within a rule, and belongs to it alone.
 	Literal bool
 	Comment string
@@ -51,6 +54,12 @@ type Element struct {
 	// Left is what is left of the life of an element that ends by itself: one of a
 	// Dynamic map. 0 is for ever.
 	Left time.Duration
+}
+
+// Count is how many packets have found an element.
+type Count struct {
+	Element
+	Packets uint64
 }
 
 // Placed is an element together with the set that it belongs to.
@@ -141,6 +150,9 @@ func (s *Set) schema(f Family, indent string) string {
 		b.WriteString(" : " + fieldsText(f, s.Data))
 	}
 	b.WriteByte('\n')
+	if s.Counted {
+		b.WriteString(indent + "counter\n")
+	}
 	if s.Size > 0 {
 		fmt.Fprintf(&b, "%ssize %d\n", indent, s.Size)
 	}

@@ -67,6 +67,9 @@ func (c *Conn) outcome(b *batch) error {
 			break
 		}
 		err = messages(datagram, func(m message) error {
+			if m.typ == unix.NFNL_SUBSYS_NFTABLES<<8|unix.NFT_MSG_DELSETELEM && c.deleted != nil {
+				c.tellDeleted(m.body)
+			}
 			if m.typ != unix.NLMSG_ERROR || len(m.body) < 4 {
 				return nil
 			}
@@ -160,6 +163,9 @@ func (b *batch) op(i int, seq uint32) (int, error) {
 		typ, flags := uint16(unix.NFT_MSG_NEWSETELEM), uint16(unix.NLM_F_CREATE)
 		if op.Verb == nft.Delete {
 			typ, flags = unix.NFT_MSG_DELSETELEM, 0
+			if op.Set.Counted {
+				flags = unix.NLM_F_ECHO // with what it has counted
+			}
 		}
 		at = open(typ, flags)
 		n = b.elementList(i, at)

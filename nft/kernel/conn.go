@@ -1,6 +1,10 @@
 package kernel
 
-import "sync/atomic"
+import (
+	"sync/atomic"
+
+	"github.com/kube-verdict/kube-verdict/nft"
+)
 
 // Conn is a lasting connection to nf_tables in one network namespace. Closing
 // a connection waits for the kernel to free what was deleted through it (8 to
@@ -12,7 +16,13 @@ type Conn struct {
 	// another may be done or not.
 	commits, busy atomic.Uint32
 	monitor       *Monitor
+	// deleted is told what deleted elements had counted.
+	deleted func(nft.ID, string, nft.Count)
 }
+
+// TellDeleted has f called, in Commit, with what each deleted element of a counted
+// set had counted.
+func (c *Conn) TellDeleted(f func(table nft.ID, set string, count nft.Count)) { c.deleted = f }
 
 // begun is the most transactions that the kernel can have done.
 func (c *Conn) begun() uint32 {

@@ -40,6 +40,9 @@ const (
 // setConcat is NFT_SET_CONCAT, from Linux 5.6 on.
 const setConcat = 0x80
 
+// setExpr is NFTA_SET_EXPR, from Linux 5.7 on.
+const setExpr = 17
+
 // Read reads one table with all that is in it, or gives nil when there is no
 // such table. What it gives is of one moment: when someone commits meanwhile,
 // it starts again.
@@ -158,6 +161,8 @@ func (c *Conn) readSets(held *nft.Held) error {
 				set.Timeout = time.Duration(beUint64(value)) * time.Millisecond
 			case setHandle:
 				set.Handle = beUint64(value)
+			case setExpr:
+				set.Counted = nameOf(value) == "counter"
 			case unix.NFTA_SET_USERDATA:
 				set.UserData = append([]byte(nil), value...)
 			}

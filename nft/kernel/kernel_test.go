@@ -55,7 +55,7 @@ func sample(f nft.Family) (*nft.Table, map[*nft.Set][]nft.Element) {
 	ips := &nft.Set{Name: "ips", Key: []nft.Field{nft.DestAddr{}}, Comment: "with a comment"}
 	ranges := &nft.Set{Name: "ranges", Key: []nft.Field{nft.SourceAddr{}}, Interval: true}
 	pairs := &nft.Set{Name: "pairs", Key: []nft.Field{nft.SourceAddr{}, nft.DestAddr{}, nft.L4Proto{}, nft.DestPort{}}}
-	verdicts := &nft.Set{Name: "verdicts", Key: frontend, Verdicts: true}
+	verdicts := &nft.Set{Name: "verdicts", Key: frontend, Verdicts: true, Counted: true}
 	data := &nft.Set{Name: "data", Key: slot(1 << 16), Data: []nft.Field{nft.DestAddr{}, nft.DestPort{}}, Behind: true}
 	sources := &nft.Set{Name: "sources", Key: append(frontend[:3:3], nft.SourceAddr{}), Interval: true}
 	ids := &nft.Set{Name: "ids", Key: frontend, Data: []nft.Field{nft.Priority{}}}

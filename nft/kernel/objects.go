@@ -63,6 +63,12 @@ func (b *batch) set(t *nft.Table, s *nft.Set) {
 	b.setID++
 	b.uint32(unix.NFTA_SET_ID, b.setID)
 	b.bytes(unix.NFTA_SET_USERDATA, s.UserData(f))
+	if s.Counted {
+		counter := b.nest(setExpr)
+		b.string(unix.NFTA_EXPR_NAME, "counter")
+		b.closeNest(b.nest(unix.NFTA_EXPR_DATA))
+		b.closeNest(counter)
+	}
 }
 
 // Attributes of NFTA_SET_DESC, from Linux 5.6 on.

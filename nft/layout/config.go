@@ -32,6 +32,8 @@ type Config struct {
 	// MasqueradeBit is the bit of the packet mark, 0 to 31, that marks traffic
 	// to masquerade between the hooks.
 	MasqueradeBit int
+	// Counted has the maps count new connections, by Service and by endpoint.
+	Counted bool
 }
 
 // View is what of it connections notice.

@@ -106,6 +106,9 @@ func newFamily(f nft.Family, c layout.Config) family {
 		remembered: &nft.Set{Name: "remembered", Key: []nft.Field{source, id}, Data: endpoint, Dynamic: true, Size: maxRemembered,
 			Comment: "client and Service port to the endpoint it had last"},
 	}
+	for _, s := range []*nft.Set{fam.services, fam.endpoints, fam.localEndpoints} {
+		s.Counted = c.Counted
+	}
 	fam.table = &nft.Table{
 		Family: f, Name: layout.TableName, Comment: "Service traffic, programmed by kube-verdict",
 		Sets: []*nft.Set{
@@ -146,6 +149,12 @@ func (l *Layout) Chains(services iter.Seq[*proxy.Service]) map[*nft.Table][]stri
 		}
 	}
 	return names
+}
+
+// Counted are the maps that count new connections, if they do: that of frontends,
+// and those of their endpoints.
+func Counted() (services string, endpoints []string) {
+	return "services", []string{"endpoints", "local-endpoints"}
 }
 
 // Memory is the table's memory of clients.
