@@ -67,6 +67,14 @@ func (in *interpreter) balanced(key view.Key, p *view.Port, pod, node, outside *
 		}
 	}
 	p.Affinity = time.Duration(max(pod.affinity, node.affinity, outside.affinity)) * time.Second
+	if outside.fate == balanced && node.fate != balanced {
+		in.warn(line, "connections from the node itself to %s are not taken, unlike others", key)
+		node = outside // before 1.18, at external IPs
+	}
+	if outside.fate == balanced && pod.fate != balanced {
+		in.warn(line, "connections from pods to %s are not taken, unlike others", key)
+		pod = outside
+	}
 	// All clients but those from outside get any endpoint, and their address is
 	// hidden unless they are pods; those from outside keep theirs.
 	p.LocalOnly = outside.fate != balanced || !sameEndpoints(node.endpoints, outside.endpoints) ||
