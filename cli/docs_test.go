@@ -26,7 +26,7 @@ func TestDocumentedOutput(t *testing.T) {
 	if err := os.Symlink(self, filepath.Join(bin, "kube-verdict")); err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range []string{"../docs/explain.md"} {
+	for _, name := range []string{"../docs/explain.md", "../docs/iptables.md"} {
 		ns := testbed.NewTestNamespace(t)
 		text, err := os.ReadFile(name)
 		if err != nil {
