@@ -3,12 +3,14 @@ package dataplane_test
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/kube-verdict/kube-verdict/internal/testbed"
 	"github.com/kube-verdict/kube-verdict/nft"
+	"github.com/kube-verdict/kube-verdict/nft/chains"
 	"github.com/kube-verdict/kube-verdict/nft/maps"
 	"github.com/kube-verdict/kube-verdict/proxy"
 )
@@ -117,6 +119,40 @@ func TestMemoryIsFull(t *testing.T) {
 	}
 	if again := spread(t, w.asker.Namespace, "tcp", frontends[0], 10); len(again) != 1 || len(first) != 1 || !sameServer(first, again) {
 		t.Errorf("the client that is remembered had %v and got %v", first, again)
+	}
+}
+
+// The same where each endpoint has a set of clients.
+func TestClientsOfAnEndpointAreTooMany(t *testing.T) {
+	w := newWorld(t, chained)
+	w.program(sticky(service("s", "tcp/80", vip4, "*10.254.0.1:8080"), 8, time.Hour))
+	table := chains.NewLayout(config).Tables()[0]
+	held := must(w.conn.Read(table.ID()))(t)
+	for name := range held.Sets {
+		if table.Set(name) != nil {
+			continue
+		}
+		set := *table.Own
+		set.Name = name
+		var tx nft.Transaction
+		for i := range set.Size {
+			client := netip.AddrFrom4([4]byte{11, byte(i >> 16), byte(i >> 8), byte(i)}).As4()
+			tx = append(tx, nft.Op{Table: table, Set: &set, Element: nft.Element{Key: string(client[:])}})
+		}
+		for part := range slices.Chunk(tx, 1<<14) {
+			if err := w.conn.Commit(part); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if hits := spread(t, w.asker.Namespace, "tcp", frontends[0], 10); len(hits) != 1 {
+		t.Errorf("a client that is not remembered got %v, want the endpoint", hits)
+	}
+	client := string(askerAddrs[0].AsSlice())
+	for name := range held.Sets {
+		if table.Set(name) == nil && slices.ContainsFunc(must(w.conn.Elements(table.ID(), name))(t), func(e nft.Element) bool { return e.Key == client }) {
+			t.Error("the client is remembered in a set that is full: this test tests nothing")
+		}
 	}
 }
 

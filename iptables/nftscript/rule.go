@@ -173,11 +173,27 @@ func (t *translator) rule(tab *table, r *iptables.Rule) (lines []string, why str
 	if name := r.Protocol.Name; name != "" && name != "all" && name != "0" && !toPort(r, of) {
 		parts = append(parts, fmt.Sprintf("meta l4proto %s%s", isNot(r.Protocol.Not), name))
 	}
+	line := func(matches []string, end string) string {
+		return strings.Join(append(append(append([]string(nil), parts...), matches...), end), " ")
+	}
 	either := [][]string{nil} // rules that differ in one match: any of them will do
+	chance := false
 	for _, m := range r.Matches {
 		alternatives, why := t.match(r, m, of)
 		if why != "" {
 			return nil, why
+		}
+		_, random := m.(iptables.Statistic)
+		chance = chance || random
+		if set, ok := m.(iptables.Recent); ok && set.Action == "set" && len(alternatives[0]) > 0 {
+			if chance {
+				return nil, "-m recent --set behind a probability has no translation"
+			}
+			// By itself: nft does not go on in a rule that finds the set full.
+			for _, before := range either {
+				lines = append(lines, line(before, alternatives[0][0]))
+			}
+			continue
 		}
 		if len(alternatives) > 1 && !once(r.Target) {
 			return nil, "a choice of conditions, and a target that may not be done twice"
@@ -195,7 +211,7 @@ func (t *translator) rule(tab *table, r *iptables.Rule) (lines []string, why str
 		return nil, why
 	}
 	for _, matches := range either {
-		lines = append(lines, strings.Join(append(append(append([]string(nil), parts...), matches...), target+comment(r.Comment())), " "))
+		lines = append(lines, line(matches, target+comment(r.Comment())))
 	}
 	return lines, ""
 }

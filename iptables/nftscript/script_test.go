@@ -153,7 +153,7 @@ func TestAffinity(t *testing.T) {
 	if len(warnings) > 0 || !strings.Contains(script, "set KUBE-SEP-A {\n\t\ttypeof ip saddr\n") {
 		t.Errorf("%q\n%s", warnings, script)
 	}
-	want := "ip saddr @KUBE-SEP-A jump KUBE-SEP-A\nmeta l4proto tcp update @KUBE-SEP-A { ip saddr timeout 10800s } dnat to 10.1.0.1:80"
+	want := "ip saddr @KUBE-SEP-A jump KUBE-SEP-A\nmeta l4proto tcp update @KUBE-SEP-A { ip saddr timeout 10800s }\nmeta l4proto tcp dnat to 10.1.0.1:80"
 	if got := chain(t, script, "KUBE-SVC-A"); got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
 	}
