@@ -4,8 +4,8 @@
 // connections can't tell them apart, whatever they are made of.
 //
 //	proxy.Service         -- Of -------\
-//	our tables            -- nft/maps --\
-//	kube-proxy's nftables -- kubeproxy --> View --Compare--> Differences,
+//	our tables            -- nft/walk --\
+//	kube-proxy's nftables -- nft/walk ---> View --Compare--> Differences,
 //	iptables rules        -- iptables --/                    by Service
 //
 //	10.96.0.10:53/udp  -> Balanced  10.254.0.92:5353  33.3 %
