@@ -103,9 +103,10 @@ func Legacy(is4 bool, names ...string) (*iptables.Dump, error) {
 const tries = 5
 
 func (l *legacy) table(name string) (iptables.Table, error) {
-	fd, err := unix.Socket(l.domain, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.IPPROTO_RAW)
+	// Any socket of the family will do; a raw one would need CAP_NET_RAW besides.
+	fd, err := unix.Socket(l.domain, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
-		return iptables.Table{}, fmt.Errorf("a raw socket, which needs CAP_NET_RAW: %w", err)
+		return iptables.Table{}, err
 	}
 	defer func() { _ = unix.Close(fd) }()
 	for range tries {
@@ -135,7 +136,10 @@ func (l *legacy) get(fd, option int, b []byte) error {
 	n := uint32(len(b))
 	_, _, errno := unix.Syscall6(unix.SYS_GETSOCKOPT, uintptr(fd), uintptr(l.sol), uintptr(option),
 		uintptr(unsafe.Pointer(&b[0])), uintptr(unsafe.Pointer(&n)), 0)
-	if errno != 0 {
+	switch {
+	case errno == unix.EPERM:
+		return fmt.Errorf("%w: this needs CAP_NET_ADMIN", errno)
+	case errno != 0:
 		return errno
 	}
 	return nil
