@@ -2,7 +2,6 @@ package iptables
 
 import (
 	"fmt"
-	"net/netip"
 	"slices"
 	"strings"
 	"unicode"
@@ -235,24 +234,22 @@ func (in *interpreter) checkOthers(d *Dump) {
 	}
 }
 
-// NodePortAddresses are the addresses at which the dump's node accepts NodePorts;
-// all says that it is any of its own.
-func (d *Dump) NodePortAddresses() (addrs []netip.Addr, all bool) {
-	for _, name := range []string{"nat", ""} {
-		c := d.Table(name).Chain(chainServices)
-		if c == nil {
-			continue
-		}
-		for i := range c.Rules {
-			r := &c.Rules[i]
-			switch {
-			case r.Jump() != chainNodePorts:
-			case hasAddrType(r):
-				all = true
-			case !r.Destination.IsZero() && !r.Destination.Not && r.Destination.Prefix.IsSingleIP():
-				addrs = append(addrs, r.Destination.Prefix.Addr())
-			}
+// findNodePorts finds at which addresses NodePorts are reached.
+func (in *interpreter) findNodePorts() {
+	c := in.nat.Chain(chainServices)
+	if c == nil {
+		return
+	}
+	for i := range c.Rules {
+		r := &c.Rules[i]
+		switch {
+		case r.Jump() != chainNodePorts:
+		case hasAddrType(r):
+			in.AllNodePortAddresses = true
+		case !r.Destination.IsZero() && !r.Destination.Not && r.Destination.Prefix.IsSingleIP():
+			in.NodePortAddresses = append(in.NodePortAddresses, r.Destination.Prefix.Addr())
+		default:
+			in.warn(r.Line, "at which addresses NodePorts are reached is not understood: %s", r.Text(chainServices))
 		}
 	}
-	return addrs, all
 }

@@ -23,6 +23,10 @@ type Reading struct {
 	// PodCIDRs and PodInterfaces are what tells pods, each once.
 	PodCIDRs      []netip.Prefix
 	PodInterfaces []string
+	// NodePortAddresses are those of the node at which NodePorts are reached; all are,
+	// if AllNodePortAddresses.
+	NodePortAddresses    []netip.Addr
+	AllNodePortAddresses bool
 	// Warnings are those of the dump, and what could not be carried over.
 	Warnings []Warning
 }
@@ -58,6 +62,7 @@ func Interpret(d *Dump) *Reading {
 		in.warn(0, "there is no chain %s in a table nat: these are not the rules of kube-proxy in iptables mode", chainServices)
 	}
 	in.findPods()
+	in.findNodePorts()
 	in.checkMarks()
 	in.checkHooks()
 	in.frontends()

@@ -134,3 +134,24 @@ func TestRestoreAccepts(t *testing.T) {
 		}
 	}
 }
+
+// With more than a thousand endpoints kube-proxy leaves comments out of the chains of
+// Services and endpoints.
+func TestRenderManyEndpoints(t *testing.T) {
+	for _, c := range []struct {
+		services int
+		comments bool
+	}{{100, true}, {101, false}} {
+		nat := Render(many(c.services), kubeProxy(false)).Table("nat")
+		for _, chain := range nat.Chains {
+			if !strings.HasPrefix(chain.Name, PrefixService) && !strings.HasPrefix(chain.Name, PrefixEndpoint) {
+				continue
+			}
+			for _, r := range chain.Rules {
+				if got := r.Comment() != ""; got != c.comments && !strings.HasSuffix(r.Comment(), " cluster IP") {
+					t.Fatalf("%d endpoints: %s", 10*c.services, r.Text(chain.Name))
+				}
+			}
+		}
+	}
+}

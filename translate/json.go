@@ -20,7 +20,9 @@ type Report struct {
 	HealthChecks  map[string]uint16  `json:"healthChecks,omitempty"`
 	PodCIDRs      []netip.Prefix     `json:"podCIDRs,omitempty"`
 	PodInterfaces []string           `json:"podInterfaces,omitempty"`
-	Warnings      []ReportedWarning  `json:"warnings"`
+	// NodePortAddresses are where NodePorts are reached; "all" for all of the node's.
+	NodePortAddresses []string          `json:"nodePortAddresses,omitempty"`
+	Warnings          []ReportedWarning `json:"warnings"`
 }
 
 // ReportedFrontend is what connections to one frontend meet.
@@ -58,6 +60,12 @@ func JSON(w io.Writer, r *iptables.Reading) error {
 	out := Report{
 		Frontends: []ReportedFrontend{}, HealthChecks: r.HealthChecks,
 		PodCIDRs: r.PodCIDRs, PodInterfaces: r.PodInterfaces, Warnings: []ReportedWarning{},
+	}
+	if r.AllNodePortAddresses {
+		out.NodePortAddresses = []string{"all"}
+	}
+	for _, a := range r.NodePortAddresses {
+		out.NodePortAddresses = append(out.NodePortAddresses, a.String())
 	}
 	for _, key := range slices.SortedFunc(maps.Keys(r.View), func(a, b view.Key) int {
 		return cmp.Or(strings.Compare(r.View[a].Service, r.View[b].Service), strings.Compare(a.String(), b.String()))

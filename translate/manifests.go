@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"net/netip"
 	"slices"
 	"strings"
 
@@ -75,6 +76,18 @@ func flags(r *iptables.Reading) string {
 	}
 	for _, name := range r.PodInterfaces {
 		all.WriteString(" --pod-interface '" + strings.Replace(name, "+", "*", 1) + "'")
+	}
+	switch {
+	case r.AllNodePortAddresses:
+		all.WriteString(" --nodeport-addresses all")
+	case len(r.NodePortAddresses) > 0:
+		for i, a := range r.NodePortAddresses {
+			sep := ","
+			if i == 0 {
+				sep = " --nodeport-addresses "
+			}
+			all.WriteString(sep + netip.PrefixFrom(a, a.BitLen()).String())
+		}
 	}
 	for key, p := range r.View {
 		if p.Masquerade == view.All && r.Frontends[key].Kind == proxy.ClusterIP && !key.IsNodePort() {

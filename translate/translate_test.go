@@ -108,6 +108,39 @@ func lines(d *iptables.Dump) []string {
 	return all
 }
 
+// The first line says how a node is told the same as the one that the rules are of.
+func TestFlags(t *testing.T) {
+	for _, c := range []struct{ rules, want string }{
+		{
+			`-A KUBE-SERVICES ! -s 10.244.0.0/16 -d 10.96.0.2/32 -p tcp -m comment --comment "a/b:p cluster IP" -m tcp --dport 80 -j KUBE-MARK-MASQ
+-A KUBE-SERVICES -m addrtype --dst-type LOCAL -j KUBE-NODEPORTS`,
+			" --pod-cidrs 10.244.0.0/16 --nodeport-addresses all",
+		},
+		{
+			`-A KUBE-SERVICES ! -i cali+ -d 10.96.0.2/32 -p tcp -m comment --comment "a/b:p cluster IP" -m tcp --dport 80 -j KUBE-MARK-MASQ
+-A KUBE-SERVICES -d 10.240.0.11/32 -j KUBE-NODEPORTS
+-A KUBE-SERVICES -d 10.240.0.12/32 -j KUBE-NODEPORTS`,
+			" --pod-interface 'cali*' --nodeport-addresses 10.240.0.11/32,10.240.0.12/32",
+		},
+		{`-A KUBE-SERVICES -d 10.96.0.2/32 -p tcp -m comment --comment "a/b:p cluster IP" -m tcp --dport 80 -j KUBE-MARK-MASQ`, " --masquerade-all"},
+	} {
+		dump, err := iptables.Parse(strings.NewReader(c.rules + `
+-A KUBE-SERVICES -d 10.96.0.2/32 -p tcp -m comment --comment "a/b:p cluster IP" -m tcp --dport 80 -j KUBE-SVC-X
+-A KUBE-SVC-X -p tcp -j DNAT --to-destination 10.0.0.1:80`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var text bytes.Buffer
+		if err := Manifests(&text, iptables.Interpret(dump), "node-a"); err != nil {
+			t.Fatal(err)
+		}
+		first, _, _ := strings.Cut(text.String(), "\n")
+		if want := "# kube-verdict apply -f - --node-name node-a" + c.want; first != want {
+			t.Errorf("want %s\ngot  %s", want, first)
+		}
+	}
+}
+
 // What objects can't say is said.
 func TestWhatIsLost(t *testing.T) {
 	for _, c := range []struct{ name, rules, want string }{
