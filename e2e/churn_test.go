@@ -12,7 +12,6 @@ import (
 
 	"golang.org/x/sync/errgroup"
 	discoveryv1 "k8s.io/api/discovery/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/kube-verdict/kube-verdict/internal/testbed"
 )
@@ -92,15 +91,14 @@ func (f *fleet) rewrite(services int, to func(int) *discoveryv1.EndpointSlice) {
 	group.SetLimit(16)
 	for service := range services {
 		group.Go(func() error {
-			_, err := f.clients.DiscoveryV1().EndpointSlices(f.w.namespace).Update(f.w.ctx, to(service), metav1.UpdateOptions{})
-			return err
+			return f.write(to(service))
 		})
 	}
 	f.w.must(group.Wait())
 }
 
 // rss is a process's resident memory in KB.
-func rss(t *testing.T, p *testbed.Process) int64 {
+func rss(t testing.TB, p *testbed.Process) int64 {
 	t.Helper()
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.Pid()))
 	if err != nil {

@@ -26,7 +26,7 @@ const (
 )
 
 // rounds is the number that a variable gives.
-func rounds(t *testing.T, variable string, otherwise int) int {
+func rounds(t testing.TB, variable string, otherwise int) int {
 	t.Helper()
 	text := os.Getenv(variable)
 	if text == "" {

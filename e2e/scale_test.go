@@ -151,8 +151,12 @@ func (f *fleet) slice(service, endpoints int) *discoveryv1.EndpointSlice {
 
 func (f *fleet) update(slice *discoveryv1.EndpointSlice) {
 	f.w.t.Helper()
+	f.w.must(f.write(slice))
+}
+
+func (f *fleet) write(slice *discoveryv1.EndpointSlice) error {
 	_, err := f.clients.DiscoveryV1().EndpointSlices(f.w.namespace).Update(f.w.ctx, slice, metav1.UpdateOptions{})
-	f.w.must(err)
+	return err
 }
 
 // sizes counts what the kernel has.

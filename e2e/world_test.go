@@ -42,7 +42,7 @@ func addr(s string) netip.Addr { return netip.MustParseAddr(s) }
 
 // world is a node with its Node object and a namespace in the API, for one test.
 type world struct {
-	t         *testing.T
+	t         testing.TB
 	ctx       context.Context
 	api       *testbed.ControlPlane
 	node      *testbed.Node
@@ -69,7 +69,7 @@ func newWorld(t *testing.T) *world {
 	return w
 }
 
-func newWorldAt(t *testing.T, api *testbed.ControlPlane) *world {
+func newWorldAt(t testing.TB, api *testbed.ControlPlane) *world {
 	t.Helper()
 	name := fmt.Sprintf("%s-%d", strings.ReplaceAll(strings.ToLower(t.Name()), "/", "-"), worlds.Add(1))
 	w := &world{t: t, ctx: context.Background(), api: api, name: "node-" + name, namespace: name}
