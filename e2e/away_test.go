@@ -48,9 +48,20 @@ func TestAPIServerIsDown(t *testing.T) {
 	w.eventually("the agent to say that it can't reach the API server", func() error {
 		return agent.said("The API server can't be reached")
 	})
+	w.eventually("the agent not to be ready for want of the API server", func() error {
+		status, body, err := w.get(agent.health, "/readyz")
+		if err == nil && (status != http.StatusInternalServerError || !strings.Contains(body, "[-]api-server failed")) {
+			err = fmt.Errorf("%d %s", status, body)
+		}
+		return err
+	})
+	if status, body, err := w.get(agent.health, "/livez"); err != nil || status != http.StatusOK {
+		t.Errorf("without the API server, /livez says %d %s, %v: a restart would help nobody", status, body, err)
+	}
 	before = agent.cost()
 	w.serviceLeadsTo(svc, pods[1:]...)
 	w.must(api.StartAPIServer())
+	agent.waitReady()
 	w.must(w.api.SetReady(w.ctx, pods[0].Pod, true))
 	w.serviceLeadsTo(svc, pods...)
 	w.tidy()
