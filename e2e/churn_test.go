@@ -19,7 +19,7 @@ import (
 // churnDefault is the number of Services in TestChurn; KUBE_VERDICT_SCALE is
 // another. Each has ten changes of its endpoints: 100 000 at 10 000 Services, which
 // take about ten minutes.
-const churnDefault = 300
+const churnDefault = 200
 
 // A day's changes leave nothing behind: not in the kernel, which equals a fresh
 // build, and not in memory. A Service that does not change loses no connection.
