@@ -15,8 +15,13 @@ func newCleanup() *cobra.Command {
 		Use:   "cleanup",
 		Short: "Remove our tables from the kernel, and nothing else",
 		Long: `Deletes the tables "ip kube-verdict" and "ip6 kube-verdict" from the current
-network namespace, whichever their layout, in one transaction. New connections to Services are then no
-longer translated; connections that are established go on.`,
+network namespace, whichever their layout, in one transaction. New connections to
+Services are then no longer translated by us.
+
+Established ones go on as long as anyone has a chain of type nat in this namespace:
+another proxy, a network plugin, or a rule of the administrator's. The kernel
+translates their packets in the hooks of such chains; without any, connections
+through a Service stop. Start the other proxy first.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			conn, err := kernel.Open(0)
