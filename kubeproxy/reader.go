@@ -30,6 +30,12 @@ const (
 type Reader struct {
 	conn     *kernel.Conn
 	onlooker *kernel.Onlooker
+	// seen is what was found last in nftables, good as long as nobody commits.
+	seen struct {
+		*Found
+		generation uint32
+		nodeAddrs  []netip.Addr
+	}
 }
 
 // Open makes a Reader for the calling thread's network namespace, which also has to
@@ -39,13 +45,13 @@ func Open() (*Reader, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Reader{conn, kernel.NewOnlooker(conn)}, nil
+	return &Reader{conn: conn, onlooker: kernel.NewOnlooker(conn)}, nil
 }
 
 // Close ends the Reader.
 func (r *Reader) Close() error { return r.conn.Close() }
 
-// Found is what kube-proxy has.
+// Found is what kube-proxy has. It must not be changed.
 type Found struct {
 	Mode Mode
 	View view.View
@@ -112,6 +118,8 @@ func (r *Reader) Find(nodeAddrs []netip.Addr, of ...Mode) (*Found, error) {
 		return nil, ErrNone
 	case wanted[0] == Nftables && len(wanted) > 1:
 		return nil, fmt.Errorf("kube-proxy has rules in modes %s: name the one that it runs in, and remove the others with kube-proxy --cleanup", words(there))
+	case wanted[0] == Nftables:
+		return r.readNftables(nodeAddrs)
 	case len(wanted) == 1:
 		return r.read(wanted[0], nodeAddrs)
 	}
@@ -153,6 +161,24 @@ func (r *Reader) eitherBackend(nodeAddrs []netip.Addr) (*Found, error) {
 	found[use].Notes = append(found[use].Notes, fmt.Sprintf(
 		"both backends of iptables have rules of kube-proxy's; this node uses %s, and those in %s are left from before but still in force: flush its tables nat and filter", modes[use], other))
 	return found[use], nil
+}
+
+// readNftables reads the mode nftables, unless nothing has changed since it was read.
+// iptables-legacy has no such number of commits, so that other modes are read anew.
+func (r *Reader) readNftables(nodeAddrs []netip.Addr) (*Found, error) {
+	generation, err := r.conn.Generation()
+	if err != nil {
+		return nil, err
+	}
+	if r.seen.Found != nil && r.seen.generation == generation && slices.Equal(r.seen.nodeAddrs, nodeAddrs) {
+		return r.seen.Found, nil
+	}
+	found, err := r.read(Nftables, nodeAddrs)
+	if err == nil {
+		// What changed meanwhile has another number, and is read the next time.
+		r.seen.Found, r.seen.generation, r.seen.nodeAddrs = found, generation, slices.Clone(nodeAddrs)
+	}
+	return found, err
 }
 
 // read reads one mode.

@@ -143,6 +143,33 @@ func TestReference(t *testing.T) {
 	}
 }
 
+// Nothing is read again while nobody commits, and everything that changes is seen.
+func TestReadAgainOnlyAfterChanges(t *testing.T) {
+	ns := testbed.NewTestNamespace(t)
+	reference(t, ns, Nftables)
+	inside(t, ns, func(r *Reader) {
+		look := func(addrs []netip.Addr) *Found {
+			t.Helper()
+			found, err := r.Find(addrs)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return found
+		}
+		first := look(nodeAddrs)
+		if look(nodeAddrs) != first {
+			t.Error("it was read again for nothing")
+		}
+		if look(nil) == first {
+			t.Error("the node's addresses have changed, and it was not read again")
+		}
+		load(t, ns, "nft", "delete element ip kube-proxy no-endpoint-nodeports { tcp . 30083 }\n")
+		if n := len(look(nodeAddrs).View); n != len(first.View)-1 {
+			t.Errorf("%d frontends, want one less than %d", n, len(first.View))
+		}
+	})
+}
+
 // More modes than one have rules when a change of mode has left some behind.
 func TestSeveralModes(t *testing.T) {
 	ns := testbed.NewTestNamespace(t)
