@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -108,6 +109,27 @@ func (s *Suite) settle(ctx context.Context) error {
 	return unmark(ctx, s.api.Client, s.markers)
 }
 
+// handedOver waits until our side has given up the Services that are another proxy's:
+// it serves them for some seconds more (see wanted).
+func (s *Suite) handedOver(services []Service) error {
+	for _, service := range services {
+		if service.Proxy == "" {
+			continue
+		}
+		err := testbed.Wait(limit, "our side to give "+service.name()+" up", func() error {
+			ruleset, err := s.ours.node.Run("nft", "list", "ruleset")
+			if err == nil && strings.Contains(ruleset, namespace+"/"+service.name()+":") {
+				err = errors.New("it still serves it")
+			}
+			return err
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // bystander is a Service that never changes, with two endpoints of its own.
 var bystander = Service{Number: 99, Ports: []Port{{"TCP", 80, 8080}}, Endpoints: []Endpoint{{Place: "b"}, {Place: "d"}}}
 
@@ -146,6 +168,9 @@ func (s *Suite) Step(ctx context.Context, services []Service) ([]Difference, err
 	err := apply(ctx, s.api.Client, append([]Service{bystander}, services...))
 	if err == nil {
 		err = s.settle(ctx)
+	}
+	if err == nil {
+		err = s.handedOver(services)
 	}
 	if failed := stop(); err == nil && failed != nil && s.steps > 0 {
 		err = fmt.Errorf("a Service that did not change: %w", failed)
