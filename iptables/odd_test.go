@@ -127,6 +127,25 @@ func TestOddRules(t *testing.T) {
 			"line 1: connections from the node itself to 192.0.2.1:80/tcp are not taken, unlike others",
 		},
 		{
+			"a probability that is negated",
+			portalLine + endpoints + "-A KUBE-SVC-X -m statistic --mode random ! --probability 0.25 -j KUBE-SEP-A\n-A KUBE-SVC-X -j KUBE-SEP-B",
+			"10.96.0.1:80/tcp a/b:p balanced 10.0.0.1:80=0.75 10.0.0.2:80=0.25", "",
+		},
+		{
+			"marked to be dropped",
+			portalLine + `-A KUBE-SVC-X -m comment --comment "a/b:p has no local endpoints" -j KUBE-MARK-DROP`,
+			"10.96.0.1:80/tcp a/b:p dropped", "",
+		},
+		{
+			"the policy Local before 1.15, with all endpoints on this node",
+			endpoints + `-A KUBE-NODEPORTS -s 127.0.0.0/8 -p tcp -m comment --comment "a/b:p" -m tcp --dport 30080 -j KUBE-MARK-MASQ
+-A KUBE-NODEPORTS -p tcp -m comment --comment "a/b:p" -m tcp --dport 30080 -j KUBE-XLB-X
+-A KUBE-XLB-X -s 10.244.0.0/16 -j KUBE-SVC-X
+-A KUBE-XLB-X -j KUBE-SEP-A
+-A KUBE-SVC-X -j KUBE-SEP-A`,
+			"0.0.0.0:30080/tcp a/b:p balanced 10.0.0.1:80=1 local masquerade=off-cluster", "",
+		},
+		{
 			"a real table with a rule twice, which counts twice",
 			"*nat\n" + portalLine + endpoints + strings.Repeat("-A KUBE-SVC-X -m statistic --mode random --probability 0.5 -j KUBE-SEP-A\n", 2) + "-A KUBE-SVC-X -j KUBE-SEP-B\nCOMMIT\n",
 			"10.96.0.1:80/tcp a/b:p balanced 10.0.0.1:80=0.75 10.0.0.2:80=0.25", "",
