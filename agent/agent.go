@@ -33,7 +33,7 @@ import (
 	"github.com/kube-verdict/kube-verdict/kubeproxy"
 	"github.com/kube-verdict/kube-verdict/metrics"
 	"github.com/kube-verdict/kube-verdict/nft/kernel"
-	"github.com/kube-verdict/kube-verdict/nft/maps"
+	"github.com/kube-verdict/kube-verdict/nft/layout"
 	"github.com/kube-verdict/kube-verdict/proxy"
 )
 
@@ -50,7 +50,7 @@ type Config struct {
 	// PodCIDRsOfNode takes the pod CIDRs from the Node object, not from Layout.
 	PodCIDRsOfNode bool
 	// Layout is what the tables depend on besides Services.
-	Layout maps.Config
+	Layout layout.Config
 	// MetricsAddress and HealthAddress are host:port; "0" is for none.
 	MetricsAddress, HealthAddress string
 	// Gates are the features that are on; package features has their names.
@@ -145,7 +145,7 @@ func Run(ctx context.Context, api *rest.Config, c Config, log logr.Logger) error
 	if err := nodes.SetupWithManager(mgr); err != nil {
 		return err
 	}
-	networks := &networks{set: programmer.SetNetworks, now: maps.Networks{Pods: c.Layout.PodCIDRs}}
+	networks := &networks{set: programmer.SetNetworks, now: layout.Networks{Pods: c.Layout.PodCIDRs}}
 	if c.PodCIDRsOfNode {
 		node.pods = networks.setPods
 	}

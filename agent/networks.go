@@ -4,15 +4,15 @@ import (
 	"net/netip"
 	"sync"
 
-	"github.com/kube-verdict/kube-verdict/nft/maps"
+	"github.com/kube-verdict/kube-verdict/nft/layout"
 )
 
 // networks are the cluster's, as they come from different objects.
 type networks struct {
-	set func(maps.Networks)
+	set func(layout.Networks)
 
 	mu  sync.Mutex
-	now maps.Networks
+	now layout.Networks
 }
 
 func (n *networks) setPods(pods []netip.Prefix) {

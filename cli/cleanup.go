@@ -7,6 +7,7 @@ import (
 
 	"github.com/kube-verdict/kube-verdict/dataplane"
 	"github.com/kube-verdict/kube-verdict/nft/kernel"
+	"github.com/kube-verdict/kube-verdict/nft/layout"
 	"github.com/kube-verdict/kube-verdict/nft/maps"
 )
 
@@ -29,7 +30,7 @@ through a Service stop. Start the other proxy first.`,
 				return err
 			}
 			defer func() { _ = conn.Close() }()
-			removed, err := dataplane.Cleanup(conn, maps.NewLayout(maps.Config{}))
+			removed, err := dataplane.Cleanup(conn, maps.NewLayout(layout.Config{}))
 			if err != nil {
 				return err
 			}

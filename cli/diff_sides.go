@@ -188,7 +188,7 @@ func (d *differ) kernel(other view.View) (side, error) {
 // engage gives the chains that the kernel calls the rules that they have when packets
 // do not pass by: those of the layout that has these sets.
 func engage(held *nft.Held) error {
-	for _, tables := range [][]*nft.Table{maps.NewLayout(maps.Config{}).Tables(), chains.NewLayout(maps.Config{}).Tables()} {
+	for _, tables := range [][]*nft.Table{maps.NewLayout(layout.Config{}).Tables(), chains.NewLayout(layout.Config{}).Tables()} {
 		for _, t := range tables {
 			others := slices.ContainsFunc(t.Sets, func(s *nft.Set) bool { return held.Sets[s.Name] == nil })
 			if t.Family != held.Family || others {

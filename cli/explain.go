@@ -15,6 +15,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/kube-verdict/kube-verdict/explain"
+	"github.com/kube-verdict/kube-verdict/nft/layout"
 	"github.com/kube-verdict/kube-verdict/nft/maps"
 	"github.com/kube-verdict/kube-verdict/proxy"
 )
@@ -95,7 +96,7 @@ func (e *explainer) told() bool {
 }
 
 // kernel is what the kernel holds; without it, why it is not known.
-func (e *explainer) kernel(config maps.Config) (*held, string) {
+func (e *explainer) kernel(config layout.Config) (*held, string) {
 	h, err := readKernel(config, e.told())
 	if err != nil {
 		return &held{layout: maps.NewLayout(config)}, fmt.Sprintf("the kernel's tables: %v", err)

@@ -7,14 +7,14 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/kube-verdict/kube-verdict/manifests"
-	"github.com/kube-verdict/kube-verdict/nft/maps"
+	"github.com/kube-verdict/kube-verdict/nft/layout"
 	"github.com/kube-verdict/kube-verdict/proxy"
 )
 
 // input is what manifests say about Services.
 type input struct {
 	services []proxy.Service
-	networks maps.Networks
+	networks layout.Networks
 	// complete says that every Service in them was understood; what is missing
 	// is gone.
 	complete bool
@@ -54,7 +54,7 @@ func (o *options) input(objects *manifests.Objects, errs io.Writer) (*input, err
 		return nil, err
 	}
 	cidrs, problems := proxy.ServiceCIDRs(objects.ServiceCIDRs)
-	in.networks = maps.Networks{Pods: config.PodCIDRs, Services: cidrs}
+	in.networks = layout.Networks{Pods: config.PodCIDRs, Services: cidrs}
 	if o.podCIDRsOfNode() {
 		in.networks.Pods = local.Pods
 	}

@@ -8,7 +8,7 @@ import (
 
 	"github.com/kube-verdict/kube-verdict/iptables"
 	"github.com/kube-verdict/kube-verdict/nft/kernel"
-	"github.com/kube-verdict/kube-verdict/nft/maps"
+	"github.com/kube-verdict/kube-verdict/nft/layout"
 	"github.com/kube-verdict/kube-verdict/nft/walk"
 	"github.com/kube-verdict/kube-verdict/proxy"
 	"github.com/kube-verdict/kube-verdict/view"
@@ -16,12 +16,12 @@ import (
 
 // kernel are the Services that our tables in the kernel are of.
 func (s *iptablesSaver) kernel(config *iptables.Config) ([]proxy.Service, error) {
-	layout, err := s.options.layout()
+	asked, err := s.options.layout()
 	if err != nil {
 		return nil, err
 	}
 	told := slices.ContainsFunc([]string{"pod-cidrs", "pod-interface", "masquerade-all", "masquerade-bit"}, s.cmd.Flags().Changed)
-	h, err := readKernel(layout, told)
+	h, err := readKernel(asked, told)
 	if err != nil {
 		return nil, err
 	}
@@ -34,13 +34,13 @@ func (s *iptablesSaver) kernel(config *iptables.Config) ([]proxy.Service, error)
 	}
 	defer func() { _ = conn.Close() }()
 	looker := kernel.NewOnlooker(conn)
-	have, _, err := walk.Read(looker, maps.TableName, walk.Options{})
+	have, _, err := walk.Read(looker, layout.TableName, walk.Options{})
 	if err != nil {
 		return nil, err
 	}
 	// Once more, with what shows in it: which addresses are this node's.
 	known := h.kinds(have)
-	if have, _, err = walk.Read(looker, maps.TableName, walk.Options{NodeAddrs: known.nodeAddrs, NodePort: known.nodePort}); err != nil {
+	if have, _, err = walk.Read(looker, layout.TableName, walk.Options{NodeAddrs: known.nodeAddrs, NodePort: known.nodePort}); err != nil {
 		return nil, err
 	}
 	services, unknown := view.Model(have, func(key view.Key) view.Origin { return known.origin(key, have[key]) })

@@ -13,7 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/kube-verdict/kube-verdict/iptables"
-	"github.com/kube-verdict/kube-verdict/nft/maps"
+	"github.com/kube-verdict/kube-verdict/nft/layout"
 	"github.com/kube-verdict/kube-verdict/proxy"
 )
 
@@ -162,7 +162,7 @@ func (s *iptablesSaver) nodePortAddresses(node *corev1.Node) (addrs []netip.Addr
 }
 
 // configure takes over what our tables are told.
-func (s *iptablesSaver) configure(config *iptables.Config, layout maps.Config) error {
+func (s *iptablesSaver) configure(config *iptables.Config, layout layout.Config) error {
 	config.MasqueradeAll = layout.MasqueradeAll
 	config.Mark = iptables.DefaultMark
 	if s.cmd.Flags().Changed("masquerade-bit") {

@@ -11,7 +11,7 @@ import (
 
 	"github.com/kube-verdict/kube-verdict/agent"
 	"github.com/kube-verdict/kube-verdict/agent/config"
-	"github.com/kube-verdict/kube-verdict/nft/maps"
+	"github.com/kube-verdict/kube-verdict/nft/layout"
 )
 
 // options are the flags that all commands share.
@@ -55,8 +55,8 @@ func (o *options) node() (string, error) {
 }
 
 // layout is the configuration of the tables that the flags ask for.
-func (o *options) layout() (maps.Config, error) {
-	c := maps.Config{MasqueradeBit: o.config.MasqueradeBit, MasqueradeAll: o.config.MasqueradeAll, PodInterface: o.config.DetectLocal.PodInterface}
+func (o *options) layout() (layout.Config, error) {
+	c := layout.Config{MasqueradeBit: o.config.MasqueradeBit, MasqueradeAll: o.config.MasqueradeAll, PodInterface: o.config.DetectLocal.PodInterface}
 	if o.podCIDRsOfNode() {
 		c.PodCIDRs = agent.AnyPods()
 	}

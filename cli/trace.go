@@ -15,7 +15,7 @@ import (
 	"github.com/kube-verdict/kube-verdict/explain"
 	"github.com/kube-verdict/kube-verdict/nft"
 	"github.com/kube-verdict/kube-verdict/nft/kernel"
-	"github.com/kube-verdict/kube-verdict/nft/maps"
+	"github.com/kube-verdict/kube-verdict/nft/layout"
 	"github.com/kube-verdict/kube-verdict/trace"
 )
 
@@ -73,7 +73,7 @@ func (t *tracer) run(args []string) error {
 	case t.output != "" && t.output != "json":
 		return fmt.Errorf("-o %s: must be json", t.output)
 	}
-	held, err := readKernel(maps.Config{MasqueradeBit: maps.DefaultMasqueradeBit}, false)
+	held, err := readKernel(layout.Config{MasqueradeBit: layout.DefaultMasqueradeBit}, false)
 	if err != nil {
 		return err
 	}

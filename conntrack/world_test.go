@@ -15,6 +15,7 @@ import (
 	"github.com/kube-verdict/kube-verdict/dataplane"
 	"github.com/kube-verdict/kube-verdict/internal/testbed"
 	"github.com/kube-verdict/kube-verdict/nft/kernel"
+	"github.com/kube-verdict/kube-verdict/nft/layout"
 	"github.com/kube-verdict/kube-verdict/nft/maps"
 	"github.com/kube-verdict/kube-verdict/proxy"
 )
@@ -76,9 +77,9 @@ func newWorld(t *testing.T) *world {
 	conn, err := kernel.Open(w.node.Fd())
 	w.check(err)
 	t.Cleanup(func() { _ = conn.Close() })
-	w.writer = dataplane.NewWriter(conn, maps.NewLayout(maps.Config{
+	w.writer = dataplane.NewWriter(conn, maps.NewLayout(layout.Config{
 		PodCIDRs:      []netip.Prefix{netip.MustParsePrefix("10.1.0.0/16"), netip.MustParsePrefix("fd00:1::/48")},
-		MasqueradeBit: maps.DefaultMasqueradeBit,
+		MasqueradeBit: layout.DefaultMasqueradeBit,
 	}))
 	w.check(w.writer.Adopt())
 	w.table, err = netlink.NewHandleAt(netns.NsHandle(w.node.Fd()), unix.NETLINK_NETFILTER)

@@ -25,6 +25,7 @@ import (
 	"github.com/kube-verdict/kube-verdict/internal/testbed"
 	"github.com/kube-verdict/kube-verdict/nft"
 	"github.com/kube-verdict/kube-verdict/nft/kernel"
+	"github.com/kube-verdict/kube-verdict/nft/layout"
 	nftmaps "github.com/kube-verdict/kube-verdict/nft/maps"
 )
 
@@ -254,7 +255,7 @@ func (w *world) elements() (map[string][]nft.Element, error) {
 
 // tables are our tables as the kernel has them, if it does.
 func (w *world) tables() (tables []*nft.Held, err error) {
-	for _, table := range nftmaps.NewLayout(nftmaps.Config{}).Tables() {
+	for _, table := range nftmaps.NewLayout(layout.Config{}).Tables() {
 		held, err := w.conn.Read(table.ID())
 		if err != nil {
 			return nil, err

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/kube-verdict/kube-verdict/iptables"
+	"github.com/kube-verdict/kube-verdict/nft/layout"
 	"github.com/kube-verdict/kube-verdict/nft/maps"
 	"github.com/kube-verdict/kube-verdict/proxy"
 )
@@ -67,7 +68,7 @@ func TestDurations(t *testing.T) {
 
 // The words know the chains and sets of the layout by their names.
 func TestWordsAreOfTheLayout(t *testing.T) {
-	layout := maps.NewLayout(maps.Config{})
+	layout := maps.NewLayout(layout.Config{})
 	table := layout.Tables()[0]
 	for _, set := range []string{"services", "local-services", "remembered", "no-endpoints", "no-endpoints-nodeport"} {
 		if table.Set(set) == nil {

@@ -19,7 +19,8 @@ import (
 	"github.com/kube-verdict/kube-verdict/nft"
 	"github.com/kube-verdict/kube-verdict/nft/eval"
 	"github.com/kube-verdict/kube-verdict/nft/kernel"
-	layout "github.com/kube-verdict/kube-verdict/nft/maps"
+	"github.com/kube-verdict/kube-verdict/nft/layout"
+	nftmaps "github.com/kube-verdict/kube-verdict/nft/maps"
 	"github.com/kube-verdict/kube-verdict/proxy"
 )
 
@@ -28,7 +29,7 @@ type paperNode struct {
 	*side
 	t      *testing.T
 	conn   *kernel.Conn
-	layout *layout.Layout
+	layout *nftmaps.Layout
 }
 
 func newPaperNode(t *testing.T) *paperNode {
@@ -50,7 +51,7 @@ func newPaperNode(t *testing.T) *paperNode {
 	for text := range strings.SplitSeq(podCIDRs, ",") {
 		config.PodCIDRs = append(config.PodCIDRs, netip.MustParsePrefix(text))
 	}
-	return &paperNode{side: s, t: t, conn: conn, layout: layout.NewLayout(config)}
+	return &paperNode{side: s, t: t, conn: conn, layout: nftmaps.NewLayout(config)}
 }
 
 // program makes the node serve just these.

@@ -6,6 +6,7 @@ import (
 	"github.com/kube-verdict/kube-verdict/dataplane"
 	"github.com/kube-verdict/kube-verdict/internal/testbed"
 	"github.com/kube-verdict/kube-verdict/nft/kernel"
+	"github.com/kube-verdict/kube-verdict/nft/layout"
 	"github.com/kube-verdict/kube-verdict/nft/maps"
 )
 
@@ -21,7 +22,7 @@ func newOurs(ns *testbed.Namespace) (side, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &ours{conn: conn, writer: dataplane.NewWriter(conn, maps.NewLayout(maps.Config{}))}, nil
+	return &ours{conn: conn, writer: dataplane.NewWriter(conn, maps.NewLayout(layout.Config{}))}, nil
 }
 
 func (o *ours) close() { _ = o.conn.Close() }

@@ -15,6 +15,7 @@ import (
 	"github.com/kube-verdict/kube-verdict/nft"
 	"github.com/kube-verdict/kube-verdict/nft/chains"
 	"github.com/kube-verdict/kube-verdict/nft/eval"
+	"github.com/kube-verdict/kube-verdict/nft/layout"
 	"github.com/kube-verdict/kube-verdict/nft/maps"
 	"github.com/kube-verdict/kube-verdict/proxy"
 )
@@ -36,12 +37,12 @@ var elsewhere = proxy.Service{Name: proxy.Name{Namespace: "ns", Name: "elsewhere
 }}}
 
 // contents are the tables for the manifests in a file.
-func contents(t *testing.T, config maps.Config, file string) []nft.Contents {
+func contents(t *testing.T, config layout.Config, file string) []nft.Contents {
 	t.Helper()
 	return contentsOf(t, maps.NewLayout(config), config, file)
 }
 
-func contentsOf(t *testing.T, l dataplane.Layout, config maps.Config, file string) []nft.Contents {
+func contentsOf(t *testing.T, l dataplane.Layout, config layout.Config, file string) []nft.Contents {
 	t.Helper()
 	text, err := os.ReadFile(file)
 	if err != nil {
@@ -63,16 +64,16 @@ func contentsOf(t *testing.T, l dataplane.Layout, config maps.Config, file strin
 	}
 	services = append(services, elsewhere)
 	cidrs, _ := proxy.ServiceCIDRs(objects.ServiceCIDRs)
-	all, err := dataplane.Contents(l, maps.Networks{Pods: config.PodCIDRs, Services: cidrs}, services)
+	all, err := dataplane.Contents(l, layout.Networks{Pods: config.PodCIDRs, Services: cidrs}, services)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return all
 }
 
-var byAddress = maps.Config{
+var byAddress = layout.Config{
 	PodCIDRs:      []netip.Prefix{netip.MustParsePrefix("10.254.0.0/16"), netip.MustParsePrefix("fd00:10:254::/48")},
-	MasqueradeBit: maps.DefaultMasqueradeBit,
+	MasqueradeBit: layout.DefaultMasqueradeBit,
 }
 
 func packet(protocol uint8, from, to, in string) eval.Packet {
@@ -120,20 +121,20 @@ func TestAClusterIP(t *testing.T) {
 
 // Each statement that a layout can have is followed, and shares always are one.
 func TestEveryStatementIsFollowed(t *testing.T) {
-	for name, layout := range map[string]func(maps.Config) dataplane.Layout{
-		"maps":   func(c maps.Config) dataplane.Layout { return maps.NewLayout(c) },
-		"chains": func(c maps.Config) dataplane.Layout { return chains.NewLayout(c) },
+	for name, of := range map[string]func(layout.Config) dataplane.Layout{
+		"maps":   func(c layout.Config) dataplane.Layout { return maps.NewLayout(c) },
+		"chains": func(c layout.Config) dataplane.Layout { return chains.NewLayout(c) },
 	} {
-		t.Run(name, func(t *testing.T) { followed(t, layout) })
+		t.Run(name, func(t *testing.T) { followed(t, of) })
 	}
 }
 
-func followed(t *testing.T, layout func(maps.Config) dataplane.Layout) {
+func followed(t *testing.T, of func(layout.Config) dataplane.Layout) {
 	met, there := map[string]bool{}, map[string]bool{}
-	for _, config := range []maps.Config{
+	for _, config := range []layout.Config{
 		byAddress, {MasqueradeAll: true, MasqueradeBit: 3}, {PodInterface: "cali*", MasqueradeBit: 3}, {PodInterface: "cni0", MasqueradeBit: 3},
 	} {
-		all := contentsOf(t, layout(config), config, "../../examples/everything.yaml")
+		all := contentsOf(t, of(config), config, "../../examples/everything.yaml")
 		if config.PodInterface == "cni0" {
 			empty(all, "endpoints") // the slots that verdicts lead to have gone
 		}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/kube-verdict/kube-verdict/dataplane"
 	"github.com/kube-verdict/kube-verdict/nft"
+	"github.com/kube-verdict/kube-verdict/nft/layout"
 	"github.com/kube-verdict/kube-verdict/nft/ledger"
 	"github.com/kube-verdict/kube-verdict/nft/maps"
 	"github.com/kube-verdict/kube-verdict/proxy"
@@ -172,7 +173,7 @@ func TestPlan(t *testing.T) {
 	}
 	for _, tc := range cases {
 		t.Run(tc.name, func(t *testing.T) {
-			layout := maps.NewLayout(maps.Config{})
+			layout := maps.NewLayout(layout.Config{})
 			l := ledger.New(layout.Chain)
 			do := func(old, wanted []proxy.Service) nft.Transaction {
 				p := l.Plan(objects(layout, old...), objects(layout, wanted...))
@@ -211,7 +212,7 @@ func expect(t *testing.T, what string, tx nft.Transaction, want []string) {
 }
 
 func TestStaleElementsAreClaimedBeforeTheyAreSwept(t *testing.T) {
-	layout := maps.NewLayout(maps.Config{})
+	layout := maps.NewLayout(layout.Config{})
 	l := ledger.New(layout.Chain)
 	change := func(old, wanted proxy.Service) nft.Transaction {
 		p := l.Plan(objects(layout, old), objects(layout, wanted))
@@ -245,7 +246,7 @@ func TestStaleElementsAreClaimedBeforeTheyAreSwept(t *testing.T) {
 }
 
 func TestAPlanThatIsNotDoneChangesNothing(t *testing.T) {
-	layout := maps.NewLayout(maps.Config{})
+	layout := maps.NewLayout(layout.Config{})
 	l := ledger.New(layout.Chain)
 	x := service("x", "10.0.0.1", a)
 	first := l.Plan(nft.Objects{}, objects(layout, x)).Transaction.String()

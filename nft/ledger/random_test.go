@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/kube-verdict/kube-verdict/nft"
+	common "github.com/kube-verdict/kube-verdict/nft/layout"
 	"github.com/kube-verdict/kube-verdict/nft/ledger"
 	layouts "github.com/kube-verdict/kube-verdict/nft/maps"
 	"github.com/kube-verdict/kube-verdict/proxy"
@@ -86,7 +87,7 @@ func (k *tables) text() string {
 func TestRandomChanges(t *testing.T) {
 	for seed := range uint64(200) {
 		r := rand.New(rand.NewPCG(seed, 1))
-		layout := layouts.NewLayout(layouts.Config{})
+		layout := layouts.NewLayout(common.Config{})
 		l := ledger.New(layout.Chain)
 		k := &tables{elements: map[string]nft.Op{}, chains: map[string]bool{}}
 		do := func(p *ledger.Plan) {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/kube-verdict/kube-verdict/internal/golden"
 	"github.com/kube-verdict/kube-verdict/nft"
+	"github.com/kube-verdict/kube-verdict/nft/layout"
 	"github.com/kube-verdict/kube-verdict/nft/maps"
 	"github.com/kube-verdict/kube-verdict/proxy"
 )
@@ -27,7 +28,7 @@ func texts(elements []nft.Placed) []string {
 func renders(t *testing.T, port proxy.Port, want string) {
 	t.Helper()
 	svc := proxy.Service{Name: proxy.Name{Namespace: "ns", Name: "web"}, Ports: []proxy.Port{port}}
-	got := texts(maps.NewLayout(maps.Config{}).Elements(nil, &svc))
+	got := texts(maps.NewLayout(layout.Config{}).Elements(nil, &svc))
 	var wanted []string
 	for line := range strings.SplitSeq(strings.TrimSpace(want), "\n") {
 		wanted = append(wanted, strings.TrimSpace(line))
@@ -209,7 +210,7 @@ func TestTheLongestNames(t *testing.T) {
 		for _, endpoints := range [][]proxy.Endpoint{nil, endpoints("10.254.0.1:80")} {
 			svc := proxy.Service{Name: proxy.Name{Namespace: tc.namespace, Name: tc.name}, Ports: []proxy.Port{{
 				Name: tc.port, Protocol: proxy.TCP, Port: 80, Frontends: frontends(proxy.ClusterIP, "10.96.0.1"), Endpoints: endpoints}}}
-			got := maps.NewLayout(maps.Config{}).Elements(nil, &svc)[1].Comment
+			got := maps.NewLayout(layout.Config{}).Elements(nil, &svc)[1].Comment
 			if got != tc.want || len(got) > nft.MaxElementComment {
 				t.Errorf("the comment has %d bytes: %s\nwant %s", len(got), got, tc.want)
 			}
@@ -225,7 +226,7 @@ func TestSlots(t *testing.T) {
 			port.Endpoints = append(port.Endpoints, proxy.Endpoint{AddrPort: netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 254, byte(i >> 8), byte(i)}), 8080), Local: i%2 == 0})
 		}
 		svc := proxy.Service{Ports: []proxy.Port{port}}
-		layout := maps.NewLayout(maps.Config{})
+		layout := maps.NewLayout(layout.Config{})
 		before := []nft.Placed{{}}
 		elements := layout.Elements(before, &svc)[len(before):]
 		keys := map[string]bool{}
@@ -255,7 +256,7 @@ func TestSlots(t *testing.T) {
 
 // What a Service adds is the same each time: that is how it is found again.
 func TestElementsAreTheSameEachTime(t *testing.T) {
-	layout := maps.NewLayout(maps.Config{})
+	layout := maps.NewLayout(layout.Config{})
 	svc := proxy.Service{Name: proxy.Name{Namespace: "ns", Name: "web"}, Ports: []proxy.Port{{Protocol: proxy.TCP, Port: 80,
 		Frontends: frontends(proxy.ClusterIP, "10.96.0.1"), Endpoints: endpoints("*10.254.0.1:80", "10.254.0.2:80"), SourceRanges: prefixes("10.0.0.0/8")}}}
 	if one, two := layout.Elements(nil, &svc), layout.Elements(nil, &svc); !slices.Equal(one, two) {
@@ -265,18 +266,18 @@ func TestElementsAreTheSameEachTime(t *testing.T) {
 
 func TestElementsOfNetworks(t *testing.T) {
 	for _, tc := range []struct {
-		networks maps.Networks
+		networks layout.Networks
 		want     string
 	}{
-		{maps.Networks{}, ""},
-		{maps.Networks{Pods: golden.PodCIDRs}, "ip pod-cidrs: 10.254.0.0/16, ip6 pod-cidrs: fd00:10:254::/48"},
-		{maps.Networks{Services: prefixes("fd00:96::/112", "10.96.0.0/16")}, "ip service-cidrs: 10.96.0.0/16, ip6 service-cidrs: fd00:96::/112"},
-		{maps.Networks{Pods: prefixes("10.2.0.0/16", "10.1.0.0/16", "10.3.0.0/16")}, "ip pod-cidrs: 10.1.0.0/16, ip pod-cidrs: 10.2.0.0/16, ip pod-cidrs: 10.3.0.0/16"},
-		{maps.Networks{Pods: prefixes("10.1.0.0/16", "10.0.0.0/8", "10.2.0.0/16", "10.0.0.0/8", "10.0.0.0/9", "11.0.0.0/32")}, "ip pod-cidrs: 10.0.0.0/8, ip pod-cidrs: 11.0.0.0"},
-		{maps.Networks{Pods: prefixes("10.0.0.0/8", "0.0.0.0/0", "fd00::/8", "::/0")}, "ip pod-cidrs: 0.0.0.0/0, ip6 pod-cidrs: ::/0"},
-		{maps.Networks{Pods: prefixes("255.255.255.255/32", "128.0.0.0/1")}, "ip pod-cidrs: 128.0.0.0/1"},
+		{layout.Networks{}, ""},
+		{layout.Networks{Pods: golden.PodCIDRs}, "ip pod-cidrs: 10.254.0.0/16, ip6 pod-cidrs: fd00:10:254::/48"},
+		{layout.Networks{Services: prefixes("fd00:96::/112", "10.96.0.0/16")}, "ip service-cidrs: 10.96.0.0/16, ip6 service-cidrs: fd00:96::/112"},
+		{layout.Networks{Pods: prefixes("10.2.0.0/16", "10.1.0.0/16", "10.3.0.0/16")}, "ip pod-cidrs: 10.1.0.0/16, ip pod-cidrs: 10.2.0.0/16, ip pod-cidrs: 10.3.0.0/16"},
+		{layout.Networks{Pods: prefixes("10.1.0.0/16", "10.0.0.0/8", "10.2.0.0/16", "10.0.0.0/8", "10.0.0.0/9", "11.0.0.0/32")}, "ip pod-cidrs: 10.0.0.0/8, ip pod-cidrs: 11.0.0.0"},
+		{layout.Networks{Pods: prefixes("10.0.0.0/8", "0.0.0.0/0", "fd00::/8", "::/0")}, "ip pod-cidrs: 0.0.0.0/0, ip6 pod-cidrs: ::/0"},
+		{layout.Networks{Pods: prefixes("255.255.255.255/32", "128.0.0.0/1")}, "ip pod-cidrs: 128.0.0.0/1"},
 	} {
-		if got := strings.Join(texts(maps.NewLayout(maps.Config{}).Networks(nil, tc.networks)), ", "); got != tc.want {
+		if got := strings.Join(texts(maps.NewLayout(layout.Config{}).Networks(nil, tc.networks)), ", "); got != tc.want {
 			t.Errorf("%v: got %s, want %s", tc.networks, got, tc.want)
 		}
 	}

@@ -7,13 +7,14 @@ import (
 	"github.com/kube-verdict/kube-verdict/internal/testbed"
 	"github.com/kube-verdict/kube-verdict/nft"
 	"github.com/kube-verdict/kube-verdict/nft/kernel"
+	"github.com/kube-verdict/kube-verdict/nft/layout"
 	"github.com/kube-verdict/kube-verdict/nft/maps"
 )
 
 // Tables in the kernel tell how they were made.
 func TestTheConfigurationOfTables(t *testing.T) {
 	four, six := prefixes("10.254.0.0/16"), prefixes("fd00:254::/48")
-	for _, want := range []maps.Config{
+	for _, want := range []layout.Config{
 		{MasqueradeBit: 12},
 		{MasqueradeBit: 0, PodCIDRs: four},
 		{MasqueradeBit: 31, PodCIDRs: six},
@@ -29,8 +30,8 @@ func TestTheConfigurationOfTables(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer func() { _ = conn.Close() }()
-		layout := maps.NewLayout(want)
-		w := dataplane.NewWriter(conn, layout)
+		l := maps.NewLayout(want)
+		w := dataplane.NewWriter(conn, l)
 		if err := w.Adopt(); err != nil {
 			t.Fatal(err)
 		}
@@ -38,7 +39,7 @@ func TestTheConfigurationOfTables(t *testing.T) {
 			t.Fatal(err)
 		}
 		var held []*nft.Held
-		for _, table := range layout.Tables() {
+		for _, table := range l.Tables() {
 			h, err := conn.Read(table.ID())
 			if err != nil || h == nil {
 				t.Fatalf("table %s: %v", table.ID(), err)
@@ -46,7 +47,7 @@ func TestTheConfigurationOfTables(t *testing.T) {
 			held = append(held, h)
 		}
 		got, ok := maps.Signs().ConfigOf(held)
-		families := func(c maps.Config) (is [2]bool) {
+		families := func(c layout.Config) (is [2]bool) {
 			for _, p := range c.PodCIDRs {
 				is[map[bool]int{true: 0, false: 1}[p.Addr().Is4()]] = true
 			}

@@ -44,7 +44,7 @@ func NewLayout(c layout.Config) *Layout {
 }
 
 // Config is what the layout was made for.
-func (l *Layout) Config() Config { return l.config }
+func (l *Layout) Config() layout.Config { return l.config }
 
 // Known are the networks that the configuration names.
 func (l *Layout) Known() layout.Networks { return layout.Networks{Pods: l.config.PodCIDRs} }

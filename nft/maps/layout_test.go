@@ -10,6 +10,7 @@ import (
 	"github.com/kube-verdict/kube-verdict/dataplane"
 	"github.com/kube-verdict/kube-verdict/internal/golden"
 	"github.com/kube-verdict/kube-verdict/nft"
+	"github.com/kube-verdict/kube-verdict/nft/layout"
 	"github.com/kube-verdict/kube-verdict/nft/maps"
 	"github.com/kube-verdict/kube-verdict/proxy"
 )
@@ -36,7 +37,7 @@ func fixed(t *testing.T, table *nft.Table, name string) string {
 
 // Chains that exist once for each number are made by their names.
 func TestChainsByNumber(t *testing.T) {
-	layout := maps.NewLayout(maps.Config{PodCIDRs: golden.PodCIDRs[:1], MasqueradeBit: 12})
+	layout := maps.NewLayout(layout.Config{PodCIDRs: golden.PodCIDRs[:1], MasqueradeBit: 12})
 	const slot = "ip daddr . meta l4proto . th dport . numgen random mod "
 	for _, tc := range []struct{ name, want string }{
 		{"cluster-1", "dnat ip to " + slot + "1 map @endpoints\ncounter drop"},
@@ -72,7 +73,7 @@ counter drop`},
 // A large load makes chains ahead, for the numbers of endpoints that there are and
 // for one more and one less.
 func TestChainsOfALoad(t *testing.T) {
-	layout := maps.NewLayout(maps.Config{})
+	layout := maps.NewLayout(layout.Config{})
 	var services []*proxy.Service
 	for _, endpoints := range [][]proxy.Endpoint{
 		nil, endpoints("10.0.0.1:1"), endpoints("10.0.0.1:1", "10.0.0.2:1", "10.0.0.3:1", "10.0.0.4:1", "10.0.0.5:1"), endpoints("[fd00::1]:1", "[fd00::2]:1"),
@@ -102,18 +103,18 @@ func TestHowPodsAreTold(t *testing.T) {
 	)
 	for _, tc := range []struct {
 		name            string
-		config          maps.Config
+		config          layout.Config
 		services, local string
 	}{
-		{"not at all: nothing is masqueraded for its source", maps.Config{}, services, node[1:]},
-		{"by addresses", maps.Config{PodCIDRs: golden.PodCIDRs},
+		{"not at all: nothing is masqueraded for its source", layout.Config{}, services, node[1:]},
+		{"by addresses", layout.Config{PodCIDRs: golden.PodCIDRs},
 			"ip daddr @cluster-ips ip saddr != @pod-cidrs " + mark + outside + "\n" + services, `ip saddr @pod-cidrs goto sticky comment "from a pod"` + node},
-		{"by addresses of the other family", maps.Config{PodCIDRs: golden.PodCIDRs[1:]}, services, node[1:]},
-		{"by an interface", maps.Config{PodInterface: "cni0"},
+		{"by addresses of the other family", layout.Config{PodCIDRs: golden.PodCIDRs[1:]}, services, node[1:]},
+		{"by an interface", layout.Config{PodInterface: "cni0"},
 			`ip daddr @cluster-ips iifname != "cni0" ` + mark + outside + "\n" + services, `iifname "cni0" goto sticky comment "from a pod"` + node},
-		{"by interfaces of similar names, rather than by addresses", maps.Config{PodInterface: "cali*", PodCIDRs: golden.PodCIDRs},
+		{"by interfaces of similar names, rather than by addresses", layout.Config{PodInterface: "cali*", PodCIDRs: golden.PodCIDRs},
 			`ip daddr @cluster-ips iifname != "cali*" ` + mark + outside + "\n" + services, `iifname "cali*" goto sticky comment "from a pod"` + node},
-		{"that is of no matter where all is masqueraded", maps.Config{MasqueradeAll: true, PodCIDRs: golden.PodCIDRs},
+		{"that is of no matter where all is masqueraded", layout.Config{MasqueradeAll: true, PodCIDRs: golden.PodCIDRs},
 			"ip daddr @cluster-ips " + mark + ` comment "masquerade all traffic to ClusterIPs"` + "\n" + services, `ip saddr @pod-cidrs goto sticky comment "from a pod"` + node},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -139,7 +140,7 @@ func TestHowPodsAreTold(t *testing.T) {
 
 func TestTheBitIsTheOneThatIsAskedFor(t *testing.T) {
 	for bit, want := range map[int]string{0: "0x00000001", 14: "0x00004000", 31: "0x80000000"} {
-		table := maps.NewLayout(maps.Config{MasqueradeBit: bit}).Tables()[0]
+		table := maps.NewLayout(layout.Config{MasqueradeBit: bit}).Tables()[0]
 		if got := fixed(t, table, "sticky-external"); got != "meta mark set meta mark | "+want+"\ngoto sticky" {
 			t.Errorf("bit %d: %s", bit, got)
 		}
@@ -151,7 +152,7 @@ func TestTheBitIsTheOneThatIsAskedFor(t *testing.T) {
 
 // An endpoint that is forgotten is found again in what clients remember.
 func TestWhatClientsRemember(t *testing.T) {
-	layout := maps.NewLayout(maps.Config{})
+	layout := maps.NewLayout(layout.Config{})
 	svc := proxy.Service{Ports: []proxy.Port{{Protocol: proxy.TCP, Port: 80, Affinity: 1e9, ID: 4, Frontends: frontends(proxy.ClusterIP, "10.96.0.1", "fd00:96::1"), Endpoints: endpoints("10.254.0.1:80")}}}
 	for i, client := range []netip.Addr{netip.MustParseAddr("10.254.0.9"), netip.MustParseAddr("fd00:254::9")} {
 		table := layout.Tables()[i]

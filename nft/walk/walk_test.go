@@ -14,6 +14,7 @@ import (
 	"github.com/kube-verdict/kube-verdict/manifests"
 	"github.com/kube-verdict/kube-verdict/nft/chains"
 	"github.com/kube-verdict/kube-verdict/nft/kernel"
+	"github.com/kube-verdict/kube-verdict/nft/layout"
 	"github.com/kube-verdict/kube-verdict/nft/maps"
 	"github.com/kube-verdict/kube-verdict/nft/walk"
 	"github.com/kube-verdict/kube-verdict/proxy"
@@ -91,30 +92,30 @@ var podCIDRs = []netip.Prefix{netip.MustParsePrefix("10.254.0.0/16"), netip.Must
 func TestOurTablesDoWhatServicesMean(t *testing.T) {
 	for _, tc := range []struct {
 		name   string
-		layout maps.Config
+		layout layout.Config
 	}{
-		{"pods by their addresses", maps.Config{PodCIDRs: podCIDRs}},
-		{"pods by their interface", maps.Config{PodInterface: "cali*"}},
-		{"pods by a bridge", maps.Config{PodInterface: "cni0"}},
-		{"nothing tells pods", maps.Config{}},
-		{"pods of IPv4 only", maps.Config{PodCIDRs: podCIDRs[:1]}},
-		{"masquerade all", maps.Config{PodCIDRs: podCIDRs, MasqueradeAll: true}},
+		{"pods by their addresses", layout.Config{PodCIDRs: podCIDRs}},
+		{"pods by their interface", layout.Config{PodInterface: "cali*"}},
+		{"pods by a bridge", layout.Config{PodInterface: "cni0"}},
+		{"nothing tells pods", layout.Config{}},
+		{"pods of IPv4 only", layout.Config{PodCIDRs: podCIDRs[:1]}},
+		{"masquerade all", layout.Config{PodCIDRs: podCIDRs, MasqueradeAll: true}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			tc.layout.MasqueradeBit = 12
-			for layout, l := range map[string]dataplane.Layout{"maps": maps.NewLayout(tc.layout), "chains": chains.NewLayout(tc.layout)} {
+			for name, l := range map[string]dataplane.Layout{"maps": maps.NewLayout(tc.layout), "chains": chains.NewLayout(tc.layout)} {
 				for _, file := range []string{"../../iptables/testdata/services.yaml", "../../examples/everything.yaml", "../../examples/dual-stack.yaml"} {
 					ns := testbed.NewTestNamespace(t)
 					list := services(t, file)
 					program(t, ns, l, list)
-					have := read(t, kernel.NewOnlooker(open(t, ns)), maps.TableName, walk.Options{NodeAddrs: nodeAddrs})
+					have := read(t, kernel.NewOnlooker(open(t, ns)), layout.TableName, walk.Options{NodeAddrs: nodeAddrs})
 					want := tc.layout.View().Of(list)
 					if got := texts(want, have); got != "" {
-						t.Errorf("%s, %s:\n%s", layout, file, got)
+						t.Errorf("%s, %s:\n%s", name, file, got)
 					}
 					for key, p := range have {
 						if p.Service != want[key].Service {
-							t.Errorf("%s, %s: %q, want %q", layout, key, p.Service, want[key].Service)
+							t.Errorf("%s, %s: %q, want %q", name, key, p.Service, want[key].Service)
 						}
 					}
 				}
@@ -128,13 +129,13 @@ func TestOurTablesDoWhatServicesMean(t *testing.T) {
 func TestFaultsInOurTables(t *testing.T) {
 	ns := testbed.NewTestNamespace(t)
 	list := services(t, "../../iptables/testdata/services.yaml")
-	program(t, ns, maps.NewLayout(maps.Config{PodCIDRs: podCIDRs, MasqueradeBit: 12}), list)
+	program(t, ns, maps.NewLayout(layout.Config{PodCIDRs: podCIDRs, MasqueradeBit: 12}), list)
 	listing, err := ns.Run("nft", "list", "ruleset")
 	if err != nil {
 		t.Fatal(err)
 	}
 	from := kernel.NewOnlooker(open(t, ns))
-	want := read(t, from, maps.TableName, walk.Options{NodeAddrs: nodeAddrs})
+	want := read(t, from, layout.TableName, walk.Options{NodeAddrs: nodeAddrs})
 	for _, fault := range []struct{ script, want string }{
 		{"delete element ip kube-verdict services { 10.96.1.1 . tcp . 80 }",
 			"kinds/nodeport\n  10.96.1.1:80/tcp frontend: balanced over 2 endpoints in model, none in kernel\n"},
@@ -170,7 +171,7 @@ func TestFaultsInOurTables(t *testing.T) {
 			if _, err := ns.RunInput(strings.NewReader(fault.script), "nft", "-f", "-"); err != nil {
 				t.Fatal(err)
 			}
-			if got := texts(want, read(t, from, maps.TableName, walk.Options{NodeAddrs: nodeAddrs})); got != fault.want {
+			if got := texts(want, read(t, from, layout.TableName, walk.Options{NodeAddrs: nodeAddrs})); got != fault.want {
 				t.Errorf("got\n%swant\n%s", got, fault.want)
 			}
 			if _, err := ns.RunInput(strings.NewReader("flush ruleset\n"+listing), "nft", "-f", "-"); err != nil {
@@ -178,7 +179,7 @@ func TestFaultsInOurTables(t *testing.T) {
 			}
 		})
 	}
-	if got := texts(want, read(t, from, maps.TableName, walk.Options{NodeAddrs: nodeAddrs})); got != "" {
+	if got := texts(want, read(t, from, layout.TableName, walk.Options{NodeAddrs: nodeAddrs})); got != "" {
 		t.Errorf("all is mended, but\n%s", got)
 	}
 }
