@@ -130,7 +130,7 @@ func (e *explainer) service(text string) error {
 		local.NodePorts = at
 	}
 	in := explain.Input{
-		Slices: all.Slices[name], Node: local.Node, Layout: kernel.layout, Kernel: kernel.tables, Remembered: kernel.remembered, NotSeen: all.notSeen,
+		Slices: all.Slices[name], Node: local.Node, Layout: kernel.layout, Kernel: kernel.tables, Remembered: kernel.remembered, Connections: kernel.connections, NotSeen: all.notSeen,
 	}
 	if notSeen != "" {
 		in.NotSeen = append(in.NotSeen, notSeen)

@@ -8,6 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 	corev1 "k8s.io/api/core/v1"
 
+	"github.com/kube-verdict/kube-verdict/connections"
 	"github.com/kube-verdict/kube-verdict/dataplane"
 	"github.com/kube-verdict/kube-verdict/nft"
 	"github.com/kube-verdict/kube-verdict/nft/chains"
@@ -26,6 +27,8 @@ type held struct {
 	tables map[nft.ID]*nft.Held
 	// remembered are the clients that session affinity keeps, by table and set.
 	remembered map[nft.ID]map[string][]nft.Element
+	// connections are those that the maps have counted, by table, if they count.
+	connections map[nft.ID][]connections.Count
 }
 
 // readKernel reads our tables. The layout and its configuration are those that they
@@ -36,8 +39,10 @@ func readKernel(config layout.Config, asked bool) (*held, error) {
 		return nil, err
 	}
 	defer func() { _ = conn.Close() }()
-	h := &held{tables: map[nft.ID]*nft.Held{}, remembered: map[nft.ID]map[string][]nft.Element{}}
+	h := &held{tables: map[nft.ID]*nft.Held{}, remembered: map[nft.ID]map[string][]nft.Element{}, connections: map[nft.ID][]connections.Count{}}
 	var all []*nft.Held
+	counted := false
+	services, _ := maps.Counted()
 	for _, t := range maps.NewLayout(config).Tables() {
 		table, err := conn.Read(t.ID())
 		if err != nil {
@@ -48,6 +53,12 @@ func readKernel(config layout.Config, asked bool) (*held, error) {
 			continue
 		}
 		h.tables[t.ID()], h.remembered[t.ID()] = table, map[string][]nft.Element{}
+		if s := table.Sets[services]; s != nil && s.Counted {
+			counted = true
+			if h.connections[t.ID()], err = connections.New(conn, t.ID()).Counts(); err != nil {
+				return nil, err
+			}
+		}
 		for name, set := range table.Sets {
 			if set.Flags&unix.NFT_SET_EVAL == 0 {
 				continue // all of it has been read
@@ -66,6 +77,7 @@ func readKernel(config layout.Config, asked bool) (*held, error) {
 	if found, ok := signs.ConfigOf(all); ok && !asked {
 		h.config, h.told = found, true
 	}
+	h.config.Counted = counted
 	h.layout = maps.NewLayout(h.config)
 	if tall {
 		h.layout = chains.NewLayout(h.config)

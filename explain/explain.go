@@ -10,6 +10,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 
+	"github.com/kube-verdict/kube-verdict/connections"
 	"github.com/kube-verdict/kube-verdict/iptables"
 	"github.com/kube-verdict/kube-verdict/nft"
 	"github.com/kube-verdict/kube-verdict/nft/layout"
@@ -43,6 +44,9 @@ type Input struct {
 	Kernel map[nft.ID]*nft.Held
 	// Remembered are the clients that session affinity keeps, by table and set.
 	Remembered map[nft.ID]map[string][]nft.Element
+	// Connections are those that the maps have counted, by table; nothing of a table
+	// whose maps don't count.
+	Connections map[nft.ID][]connections.Count
 	// NotSeen is what could not be looked at, and why.
 	NotSeen []string
 }
@@ -151,9 +155,11 @@ func (b *builder) port(x *proxy.PortExplanation, granted *proxy.Service, kernel 
 	slices.SortStableFunc(out.Elements, func(a, b Element) int { return cmp.Compare(order[a.Set], order[b.Set]) })
 	out.Cascades = cascades(full, ways)
 	clients := b.clients(ways, x, full)
+	counts := b.connections(x, full)
+	out.Connections = counts.of(netip.AddrPort{})
 	for i := range x.Endpoints {
 		e := &x.Endpoints[i]
-		ep := Endpoint{Pod: b.pod(e.Origin), Endpoint: e.String(), Clients: clients[e.AddrPort]}
+		ep := Endpoint{Pod: b.pod(e.Origin), Endpoint: e.String(), Clients: clients[e.AddrPort], Connections: counts.of(e.AddrPort)}
 		if e.Cluster == proxy.OtherPort {
 			ep.Endpoint = e.Addr().String()
 		} else {
@@ -232,4 +238,35 @@ func (b *builder) clients(ways []*proxy.Port, x *proxy.PortExplanation, full str
 		}
 	}
 	return counts
+}
+
+// counts are the connections to a Service port, by endpoint and, under the zero
+// AddrPort, in all; nil where none are counted.
+type counts map[netip.AddrPort]uint64
+
+// of is a count, or nil where none are counted.
+func (c counts) of(endpoint netip.AddrPort) *uint64 {
+	if c == nil {
+		return nil
+	}
+	n := c[endpoint]
+	return &n
+}
+
+// connections are those that the maps of the port's family have counted.
+func (b *builder) connections(x *proxy.PortExplanation, full string) counts {
+	var found counts
+	for _, t := range b.input.Layout.Tables() {
+		list, counted := b.input.Connections[t.ID()]
+		if !counted || (t.Family == nft.IPv4) != x.IPv4 {
+			continue
+		}
+		found = counts{}
+		for _, n := range list {
+			if n.Service == full {
+				found[n.Endpoint] += n.Connections
+			}
+		}
+	}
+	return found
 }

@@ -79,6 +79,9 @@ type Port struct {
 	// Chains are those that the Service port has for itself, in the layout that has
 	// such.
 	Chains []Chain `json:"chains,omitempty"`
+	// Connections are the new ones since its elements were written, where they are
+	// counted.
+	Connections *uint64 `json:"connections,omitempty"`
 }
 
 // Chain is a chain of our tables.
@@ -134,6 +137,9 @@ type Endpoint struct {
 	Local   *Standing `json:"local,omitempty"`
 	// Clients are those that session affinity keeps at it.
 	Clients int `json:"clients,omitempty"`
+	// Connections are the new ones since its element was written, where they are
+	// counted. Those of clients that affinity keeps count for the port alone.
+	Connections *uint64 `json:"connections,omitempty"`
 }
 
 // Standing is an endpoint's under one traffic policy.

@@ -36,6 +36,9 @@ func (t *text) frontends(p *Port) {
 	for _, m := range met(p.Frontends) {
 		t.line("  A connection to %s meets %s.", strings.Join(m.addresses, ", "), m.meets)
 	}
+	if p.Connections != nil {
+		t.line("  The kernel has counted %s since these elements were written.", count(int(*p.Connections), "connection"))
+	}
 }
 
 // meeting is what connections to some frontends meet.
@@ -105,7 +108,7 @@ func (t *text) endpoints(p *Port) {
 	sorted := slices.Clone(p.Endpoints)
 	slices.SortStableFunc(sorted, func(a, b Endpoint) int { return btoi(a.in()) - btoi(b.in()) })
 	plain := slices.IndexFunc(sorted, func(e Endpoint) bool { return e.plain() })
-	if t.wide || plain < 0 || p.counted() {
+	if t.wide || plain < 0 || p.kept() || p.Connections != nil {
 		plain = len(sorted)
 	}
 	if plain > 0 {
@@ -128,23 +131,29 @@ func (e *Endpoint) plain() bool {
 	return ok(e.Cluster) && ok(e.Local)
 }
 
-// counted says that there are numbers to show for each endpoint.
-func (p *Port) counted() bool {
+// kept says that session affinity keeps clients at an endpoint.
+func (p *Port) kept() bool {
 	return slices.ContainsFunc(p.Endpoints, func(e Endpoint) bool { return e.Clients > 0 })
 }
 
 // rows are endpoints in columns.
 func (p *Port) rows(endpoints []Endpoint) [][]string {
 	header := []string{"ENDPOINT", "POD", "IN OR OUT, AND WHY"}
-	clients := p.counted()
+	clients, connections := p.kept(), p.Connections != nil
 	if clients {
 		header = append(header, "CLIENTS KEPT")
+	}
+	if connections {
+		header = append(header, "CONNECTIONS")
 	}
 	rows := [][]string{header}
 	for _, e := range endpoints {
 		row := []string{e.Endpoint, orDash(e.Name), e.standing()}
 		if clients {
 			row = append(row, fmt.Sprint(e.Clients))
+		}
+		if connections {
+			row = append(row, fmt.Sprint(*e.Connections))
 		}
 		rows = append(rows, row)
 	}
