@@ -104,6 +104,7 @@ type applier struct {
 var (
 	errWrong      = errors.New("some input was left out (see above); the rest is programmed")
 	errIncomplete = errors.New("some input was left out (see above); the rest is programmed, and nothing was removed from the kernel")
+	errNothing    = errors.New("no Service could be read (see above): nothing was written, and nothing was removed from the kernel")
 )
 
 func (a *applier) start() {
@@ -139,6 +140,9 @@ func (a *applier) apply() error {
 	input, err := a.options.read(a.files, a.in, a.errs)
 	if err != nil {
 		return err
+	}
+	if !input.complete && len(input.services) == 0 {
+		return errNothing
 	}
 	a.programmer.SetNetworks(input.networks)
 	now := map[proxy.Name]bool{}

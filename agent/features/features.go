@@ -34,7 +34,7 @@ func All() []Gate {
 		},
 		{
 			ConnectionCounters, featuregate.FeatureSpec{Default: false, PreRelease: featuregate.Alpha},
-			"Counts the new connections to each Service and each endpoint in the kernel, and shows them as metrics.",
+			"Counts the new connections to each Service and each endpoint in the kernel, and shows them as metrics and in `kube-verdict explain`.",
 		},
 		{
 			ShadowComparison, featuregate.FeatureSpec{Default: true, PreRelease: featuregate.Beta},
