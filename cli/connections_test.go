@@ -15,6 +15,7 @@ import (
 	"github.com/kube-verdict/kube-verdict/explain"
 	"github.com/kube-verdict/kube-verdict/internal/testbed"
 	"github.com/kube-verdict/kube-verdict/nft/kernel"
+	"github.com/kube-verdict/kube-verdict/nft/layout"
 	"github.com/kube-verdict/kube-verdict/nft/maps"
 	"github.com/kube-verdict/kube-verdict/proxy"
 )
@@ -74,7 +75,7 @@ func TestExplainShowsConnections(t *testing.T) {
 	t.Cleanup(func() { _ = conn.Close() })
 	program := func(counted bool) {
 		t.Helper()
-		w := dataplane.NewWriter(conn, maps.NewLayout(maps.Config{Counted: counted, MasqueradeBit: maps.DefaultMasqueradeBit}))
+		w := dataplane.NewWriter(conn, maps.NewLayout(layout.Config{Counted: counted, MasqueradeBit: layout.DefaultMasqueradeBit}))
 		if err := w.Adopt(); err != nil {
 			t.Fatal(err)
 		}
