@@ -1,8 +1,8 @@
 #!/bin/bash
-# Builds the real Kubernetes programs that the tests run: etcd, kube-apiserver,
-# kube-controller-manager, kubectl and kube-proxy.
+# Builds the real programs that the tests run: etcd, kube-apiserver,
+# kube-controller-manager, kubectl, kube-proxy and helm.
 #
-#   hack/tools.sh [name...]     default: all five
+#   hack/tools.sh [name...]     default: all six
 #
 # They come from their Go modules, so neither a registry of images nor a download
 # of binaries is needed. The results are kept in $KUBE_VERDICT_TOOLS (default: the
@@ -11,14 +11,16 @@ set -euo pipefail
 
 KUBERNETES=1.37.2
 ETCD=3.7.3
+HELM=3.22.0
 TOOLS=${KUBE_VERDICT_TOOLS:-${XDG_CACHE_HOME:-$HOME/.cache}/kube-verdict/tools-$KUBERNETES}
 
 # Roughly how long each takes on two cores with an empty build cache. The first
 # Kubernetes program compiles most of what the others share.
 declare -A SECONDS_COLD=(
 	[etcd]=25 [kube-apiserver]=235 [kube-controller-manager]=85 [kubectl]=20 [kube-proxy]=10
+	[helm]=90
 )
-ALL="etcd kube-apiserver kube-controller-manager kubectl kube-proxy"
+ALL="etcd kube-apiserver kube-controller-manager kubectl kube-proxy helm"
 
 fail() {
 	echo "hack/tools.sh: $*" >&2
@@ -33,22 +35,27 @@ missing() {
 	done
 }
 
-# A module of its own is needed for each: both upstream modules have replace
-# directives, which "go install module@version" refuses.
-etcd_module() {
+# A module of its own is needed for each: upstream's have replace directives, which
+# "go install module@version" refuses, or may get them.
+etcd_module() { module_for etcd go.etcd.io/etcd/server/v3 "$ETCD" go.etcd.io/etcd/server/v3; }
+
+helm_module() { module_for helm helm.sh/helm/v3 "$HELM" helm.sh/helm/v3/cmd/helm; }
+
+# module_for NAME MODULE VERSION PACKAGE
+module_for() {
 	cat >go.mod <<-EOT
-		module tools/etcd
+		module tools/$1
 
 		go 1.26.0
 
-		require go.etcd.io/etcd/server/v3 v$ETCD
+		require $2 v$3
 	EOT
 	cat >tools.go <<-EOT
 		//go:build tools
 
 		package tools
 
-		import _ "go.etcd.io/etcd/server/v3"
+		import _ "$4"
 	EOT
 	go mod tidy
 }
@@ -89,6 +96,10 @@ build() {
 	case $name in
 	etcd)
 		module=etcd package=go.etcd.io/etcd/server/v3
+		;;
+	helm)
+		module=helm package=helm.sh/helm/v3/cmd/helm
+		flags+=" -X helm.sh/helm/v3/internal/version.version=v$HELM"
 		;;
 	*)
 		module=kubernetes package=k8s.io/kubernetes/cmd/$name
