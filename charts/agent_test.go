@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	eventsv1 "k8s.io/api/events/v1"
@@ -58,7 +59,8 @@ func TestAgentHasWhatItNeeds(t *testing.T) {
 		}
 	}
 
-	args := append(i.args(t), "--kubeconfig", as(t, plane, "system:serviceaccount:kube-system:kube-verdict"))
+	kubeconfig := as(t, plane, "system:serviceaccount:kube-system:kube-verdict")
+	args := append(i.args(t), "--kubeconfig", kubeconfig)
 	agent := confined(t, node, args...)
 	wait := func(what string, check func() error) {
 		t.Helper()
@@ -89,14 +91,36 @@ func TestAgentHasWhatItNeeds(t *testing.T) {
 	if strings.Contains(agent.Output(), "forbidden") {
 		t.Errorf("the agent lacks a right:\n%s", agent.Output())
 	}
+
+	// "helm test", with the same rights, tells whether the kernel is as it should be.
+	question := append(chart(t, "").test.Spec.Containers[0].Args, "--kubeconfig", kubeconfig)
+	wait("the test to be content", func() error {
+		answer, err := node.Run("unshare", inside(program(t), question...)...)
+		if err != nil {
+			return fmt.Errorf("%w: %s", err, answer)
+		}
+		return nil
+	})
+	// An agent that does not run repairs nothing.
+	if err := agent.Signal(unix.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := node.Run("nft", "delete", "element", "ip", "kube-verdict", "services", "{ 10.96.0.1 . tcp . 443 }"); err != nil {
+		t.Fatal(err)
+	}
+	if answer, err := node.Run("unshare", inside(program(t), question...)...); err == nil || !strings.Contains(answer, "default/kubernetes") {
+		t.Errorf("without a Service in the kernel the test says %v:\n%s", err, answer)
+	}
+	if err := agent.Signal(unix.SIGCONT); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // confined starts the agent with what the container has: one capability, no way to
 // another, and a file system that can't be written to.
 func confined(t *testing.T, node *testbed.Node, args ...string) *testbed.Process {
 	t.Helper()
-	const enter = `mount -o remount,bind,ro / && exec setpriv --inh-caps=-all,+net_admin --bounding-set=-all,+net_admin --no-new-privs "$@"`
-	agent, err := node.Start("unshare", append([]string{"--mount", "sh", "-c", enter, "sh", program(t)}, args...)...)
+	agent, err := node.Start("unshare", inside(program(t), args...)...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -106,6 +130,12 @@ func confined(t *testing.T, node *testbed.Node, args ...string) *testbed.Process
 		}
 	})
 	return agent
+}
+
+// inside are the arguments with which unshare runs the program like that.
+func inside(program string, args ...string) []string {
+	const enter = `mount -o remount,bind,ro / && exec setpriv --inh-caps=-all,+net_admin --bounding-set=-all,+net_admin --no-new-privs "$@"`
+	return append([]string{"--mount", "sh", "-c", enter, "sh", program}, args...)
 }
 
 // as is a kubeconfig for another user.

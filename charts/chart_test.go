@@ -3,26 +3,22 @@
 package charts_test
 
 import (
-	"bytes"
-	"fmt"
 	"os"
 	"path/filepath"
 	"reflect"
 	"slices"
 	"strings"
 	"testing"
-	"text/template"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/serializer"
 	"k8s.io/client-go/kubernetes/scheme"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/yaml"
 
 	"github.com/kube-verdict/kube-verdict/agent/config"
-	"github.com/kube-verdict/kube-verdict/cli"
 )
 
 // installation is all that one makes, however it is installed.
@@ -32,10 +28,20 @@ type installation struct {
 	binding *rbacv1.ClusterRoleBinding
 	config  *corev1.ConfigMap
 	agents  *appsv1.DaemonSet
+	// test is the Pod of "helm test".
+	test *corev1.Pod
+	// more are the others of Kubernetes' own types; the rest are the documents of
+	// other types.
+	more []client.Object
+	rest []string
 }
 
 func (i *installation) objects() []client.Object {
-	return []client.Object{i.account, i.role, i.binding, i.config, i.agents}
+	objects := []client.Object{i.account, i.role, i.binding, i.config, i.agents}
+	if i.test != nil {
+		objects = append(objects, i.test)
+	}
+	return append(objects, i.more...)
 }
 
 func (i *installation) container() *corev1.Container {
@@ -81,6 +87,10 @@ func decode(t *testing.T, text string) *installation {
 			continue // of what is not enabled
 		}
 		object, _, err := strict.Decode([]byte(document), nil, nil)
+		if runtime.IsNotRegisteredError(err) {
+			i.rest = append(i.rest, document)
+			continue
+		}
 		if err != nil {
 			t.Fatalf("%v, in:\n%s", err, document)
 		}
@@ -92,9 +102,19 @@ func decode(t *testing.T, text string) *installation {
 		case *rbacv1.ClusterRoleBinding:
 			i.binding = object
 		case *corev1.ConfigMap:
-			i.config = object
+			if object.Name == "kube-verdict" {
+				i.config = object
+				continue
+			}
+			i.more = append(i.more, object)
 		case *appsv1.DaemonSet:
 			i.agents = object
+		case *corev1.Pod:
+			i.test = object
+		case *rbacv1.Role:
+			i.more = append(i.more, object)
+		case *rbacv1.RoleBinding:
+			i.more = append(i.more, object)
 		default:
 			t.Fatalf("a %T was not expected", object)
 		}
@@ -133,83 +153,10 @@ func bases(t *testing.T) *installation {
 	return decode(t, join(t, "../config/rbac/*.yaml", "../config/agent/*.yaml"))
 }
 
-// chart renders the chart with its values, changed by more YAML. It has the few
-// functions of Helm's that the templates use.
+// chart renders the chart with its values, changed by more YAML.
 func chart(t *testing.T, change string) *installation {
 	t.Helper()
 	return decode(t, render(t, change))
-}
-
-// files are what templates read of the chart.
-type files struct{ t *testing.T }
-
-// Get is a file's text.
-func (f files) Get(name string) string {
-	text, err := os.ReadFile(filepath.Join("kube-verdict", name))
-	if err != nil {
-		f.t.Fatal(err)
-	}
-	return string(text)
-}
-
-func render(t *testing.T, change string) string {
-	t.Helper()
-	root := template.New("").Option("missingkey=error")
-	root.Funcs(template.FuncMap{
-		"include": func(name string, values any) (string, error) {
-			var out strings.Builder
-			err := root.ExecuteTemplate(&out, name, values)
-			return out.String(), err
-		},
-		"nindent": func(n int, text string) string {
-			indent := "\n" + strings.Repeat(" ", n)
-			return indent + strings.ReplaceAll(text, "\n", indent)
-		},
-		"default": func(otherwise, value string) string {
-			if value == "" {
-				return otherwise
-			}
-			return value
-		},
-		"join": func(separator string, list []any) string {
-			var texts []string
-			for _, v := range list {
-				texts = append(texts, fmt.Sprint(v))
-			}
-			return strings.Join(texts, separator)
-		},
-		"quote": func(v any) string { return fmt.Sprintf("%q", fmt.Sprint(v)) },
-		"toYaml": func(v any) (string, error) {
-			text, err := yaml.Marshal(v)
-			return strings.TrimSpace(string(text)), err
-		},
-	})
-	var about struct{ Name, Version, AppVersion string }
-	values := map[string]any{}
-	for _, err := range []error{
-		yaml.Unmarshal([]byte(join(t, "kube-verdict/Chart.yaml")), &about),
-		yaml.Unmarshal([]byte(join(t, "kube-verdict/values.yaml")), &values),
-		yaml.Unmarshal([]byte(change), &values),
-	} {
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
-	if _, err := root.ParseFiles("kube-verdict/templates/_helpers.tpl"); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := root.New("objects").Parse(join(t, "kube-verdict/templates/*.yaml")); err != nil {
-		t.Fatal(err)
-	}
-	var out bytes.Buffer
-	err := root.ExecuteTemplate(&out, "objects", map[string]any{
-		"Chart": about, "Values": values, "Files": files{t},
-		"Release": map[string]any{"Name": "kube-verdict", "Namespace": "kube-system", "Service": "Helm"},
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return out.String()
 }
 
 // Only what is for a chart to choose differs.
@@ -227,49 +174,5 @@ func TestChartAndBasesInstallTheSame(t *testing.T) {
 		if !reflect.DeepEqual(pair[0], pair[1]) {
 			t.Errorf("%s: the bases have\n%+v\nthe chart has\n%+v", name, pair[0], pair[1])
 		}
-	}
-}
-
-func TestValuesReachTheAgent(t *testing.T) {
-	i := chart(t, `
-image: {repository: registry.example.com/kube-verdict, tag: v1, pullPolicy: Always}
-scope: labelled
-featureGates: {ConnectionCounters: true}
-healthPort: 10256
-podCIDRs: [10.244.0.0/16, "fd00:10:244::/56"]
-nodePortAddresses: [192.168.0.0/16]
-configuration: {masqueradeAll: true, conntrack: {maxPerCore: 0}}
-kubernetesServiceHost: 192.0.2.10
-verbosity: 1
-extraArgs: [--masquerade-bit=13]
-`)
-	want := config.Default()
-	want.FeatureGates = map[string]bool{"ConnectionCounters": true}
-	want.DetectLocal.PodCIDRs, want.NodePortAddresses = []string{"10.244.0.0/16", "fd00:10:244::/56"}, []string{"192.168.0.0/16"}
-	want.MasqueradeAll, want.Conntrack.MaxPerCore, want.Logging.Verbosity = true, 0, 1
-	if got := i.configuration(t); !reflect.DeepEqual(got, want) {
-		t.Errorf("the configuration is\n%+v, want\n%+v", got, want)
-	}
-	container := i.container()
-	if want := []string{"run", "--config=" + mounted, "--scope=labelled", "--health-probe-bind-address=:10256", "--masquerade-bit=13"}; !slices.Equal(container.Args, want) {
-		t.Errorf("the arguments are %q, want %q", container.Args, want)
-	}
-	if port := container.Ports[0]; port.Name != "health" || port.ContainerPort != 10256 {
-		t.Errorf("the kubelet asks at port %+v", port)
-	}
-	if container.Image != "registry.example.com/kube-verdict:v1" {
-		t.Errorf("the image is %s", container.Image)
-	}
-	for _, want := range []corev1.EnvVar{{Name: "KUBERNETES_SERVICE_HOST", Value: "192.0.2.10"}, {Name: "KUBERNETES_SERVICE_PORT", Value: "6443"}} {
-		if !slices.Contains(container.Env, want) {
-			t.Errorf("the environment lacks %v", want)
-		}
-	}
-	// The last argument has the program stop when it has understood the others.
-	if status := cli.Main(append(i.args(t), "--help")); status != 0 {
-		t.Errorf("the program does not take the arguments %q", container.Args)
-	}
-	if status := cli.Main(append(i.args(t), "--no-such-flag", "--help")); status == 0 {
-		t.Error("the program takes any argument")
 	}
 }
