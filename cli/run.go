@@ -170,7 +170,8 @@ func (r *runner) settings(c config.Configuration) (agent.Config, error) {
 
 const scopeUsage = `which Services are ours:
 shadow    those of "all", but packets pass by what is programmed: another proxy serves
-labelled  those with the label service.kubernetes.io/service-proxy-name: kube-verdict, which kube-proxy leaves alone
+labelled  those with the label service.kubernetes.io/service-proxy-name: kube-verdict, which kube-proxy leaves alone,
+          and those with kubeverdict.io/serve: "true", which kube-proxy has as well
 all       all but those that this label gives to another proxy
 `
 

@@ -112,7 +112,7 @@ func slimMeta(m *metav1.ObjectMeta, keep ...string) {
 // slimService drops what no packet depends on, and all of a Service that is
 // another proxy's.
 func slimService(svc *corev1.Service, scope proxy.Scope) {
-	slimMeta(&svc.ObjectMeta, proxy.LabelProxyName)
+	slimMeta(&svc.ObjectMeta, proxy.LabelProxyName, proxy.LabelServe)
 	ours := proxy.Handles(svc, scope)
 	if !ours {
 		// What says that it is not ours.

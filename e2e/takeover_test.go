@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
 // A node moves from kube-proxy to kube-verdict and back, as docs/migration.md says,
@@ -21,6 +23,7 @@ func TestTakeOverAndRollBack(t *testing.T) {
 			steps := map[string]func(){
 				"shadow":                           func() { m.turn("shadow") },
 				"labelled":                         func() { m.turn("labelled") },
+				"one Service is ours as well":      func() { m.share(m.one) },
 				"one Service gets the label":       func() { m.give(m.one) },
 				"all, with kube-proxy beside":      func() { m.turn("all") },
 				"kube-proxy is stopped":            m.stopPeer,
@@ -29,7 +32,8 @@ func TestTakeOverAndRollBack(t *testing.T) {
 				"kube-proxy's health port is free": func() { m.turn("all") },
 				"kube-proxy is back":               m.startPeer,
 				"labelled again":                   func() { m.turn("labelled"); m.restartPeer() },
-				"the label is taken off":           func() { m.takeBack(m.one) },
+				"the label is taken off":           func() { m.giveBack(m.one) },
+				"the Service is kube-proxy's":      func() { m.leave(m.one) },
 				"shadow again":                     func() { m.turn("shadow") },
 				"the agent ends":                   func() { m.agent.terminate(); m.agent = nil },
 				"our tables are removed":           m.cleanUpOurs,
@@ -62,7 +66,7 @@ func runbook(t *testing.T) (steps []string) {
 			steps = append(steps, strings.TrimSpace(heading))
 		}
 	}
-	if len(steps) < 14 {
+	if len(steps) < 16 {
 		t.Fatalf("docs/migration.md has only the steps %q", steps)
 	}
 	return steps
@@ -116,22 +120,57 @@ func (m *move) turn(scope string, flags ...string) {
 	m.agent.reconciled()
 }
 
+// share has us serve a Service that kube-proxy has, too.
+func (m *move) share(svc *corev1.Service) {
+	m.t.Helper()
+	m.setLabel(svc, "kubeverdict.io/serve", "true")
+	m.eventually("the kernel to have "+svc.Name, func() error {
+		if m.holds(svc) == "" {
+			return errors.New("it has nothing of it")
+		}
+		return nil
+	})
+	m.must(m.peerHas(svc, true))
+}
+
 // give hands a Service to us, and waits until kube-proxy has let it go.
 func (m *move) give(svc *corev1.Service) {
 	m.t.Helper()
-	m.label(svc, "kube-verdict")
+	m.setLabel(svc, labelProxyName, "kube-verdict")
 	m.eventually("kube-proxy to let "+svc.Name+" go", func() error { return m.peerHas(svc, false) })
 	if m.holds(svc) == "" {
 		m.t.Errorf("%s is nobody's", svc.Name)
 	}
 }
 
-// takeBack hands a Service to kube-proxy, and waits until we have let it go.
-func (m *move) takeBack(svc *corev1.Service) {
+// giveBack has kube-proxy program a Service that we go on to serve.
+func (m *move) giveBack(svc *corev1.Service) {
 	m.t.Helper()
-	m.label(svc, "")
+	m.setLabel(svc, labelProxyName, "")
+	m.eventually("kube-proxy to program "+svc.Name, func() error { return m.peerHas(svc, true) })
+	if m.holds(svc) == "" {
+		m.t.Errorf("we have let %s go", svc.Name)
+	}
+}
+
+// leave leaves a Service to kube-proxy alone, and waits until we have let it go.
+func (m *move) leave(svc *corev1.Service) {
+	m.t.Helper()
+	m.setLabel(svc, "kubeverdict.io/serve", "")
 	m.leaves(svc)
 	m.must(m.peerHas(svc, true))
+}
+
+// setLabel gives a Service a label, or, without a value, takes it off.
+func (m *move) setLabel(svc *corev1.Service, key, value string) {
+	m.t.Helper()
+	before := svc.DeepCopy()
+	if value == "" {
+		delete(svc.Labels, key)
+	} else {
+		metav1.SetMetaDataLabel(&svc.ObjectMeta, key, value)
+	}
+	m.must(m.api.Client.Patch(m.ctx, svc, client.MergeFrom(before)))
 }
 
 func (m *move) startPeer() {

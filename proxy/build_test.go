@@ -291,27 +291,32 @@ func TestProblems(t *testing.T) {
 
 func TestHandles(t *testing.T) {
 	for _, tc := range []struct {
-		text string
-		want bool // in the scopes shadow and all
+		text     string
+		want     bool // in the scopes shadow and all
+		labelled bool
 	}{
-		{"spec: {clusterIP: 10.96.0.1}", true},
-		{"spec: {type: NodePort, clusterIP: 10.96.0.1}", true},
-		{"spec: {}", true}, // a manifest's mistake, to be named
-		{"spec: {clusterIP: None}", false},
-		{"spec: {type: ExternalName, externalName: a.example}", false},
+		{"spec: {clusterIP: 10.96.0.1}", true, false},
+		{"spec: {type: NodePort, clusterIP: 10.96.0.1}", true, false},
+		{"spec: {}", true, false}, // a manifest's mistake, to be named
+		{"spec: {clusterIP: None}", false, false},
+		{"spec: {type: ExternalName, externalName: a.example}", false, false},
 		// Left from before it became one.
-		{"spec: {type: ExternalName, clusterIP: 10.96.0.1}", false},
-		{"metadata: {labels: {service.kubernetes.io/service-proxy-name: other}}\nspec: {clusterIP: 10.96.0.1}", false},
-		{"metadata: {labels: {service.kubernetes.io/service-proxy-name: ''}}\nspec: {clusterIP: 10.96.0.1}", false},
-		{"metadata: {labels: {service.kubernetes.io/service-proxy-name: kube-verdict}}\nspec: {clusterIP: 10.96.0.1}", true},
-		{"metadata: {labels: {service.kubernetes.io/service-proxy-name: kube-verdict}}\nspec: {clusterIP: None}", false},
-		{"metadata: {labels: {service.kubernetes.io/headless: ''}}\nspec: {clusterIP: 10.96.0.1}", true},
+		{"spec: {type: ExternalName, clusterIP: 10.96.0.1}", false, false},
+		{"metadata: {labels: {service.kubernetes.io/service-proxy-name: other}}\nspec: {clusterIP: 10.96.0.1}", false, false},
+		{"metadata: {labels: {service.kubernetes.io/service-proxy-name: ''}}\nspec: {clusterIP: 10.96.0.1}", false, false},
+		{"metadata: {labels: {service.kubernetes.io/service-proxy-name: kube-verdict}}\nspec: {clusterIP: 10.96.0.1}", true, true},
+		{"metadata: {labels: {service.kubernetes.io/service-proxy-name: kube-verdict}}\nspec: {clusterIP: None}", false, false},
+		{"metadata: {labels: {kubeverdict.io/serve: 'true'}}\nspec: {clusterIP: 10.96.0.1}", true, true},
+		{"metadata: {labels: {kubeverdict.io/serve: 'false'}}\nspec: {clusterIP: 10.96.0.1}", true, false},
+		{"metadata: {labels: {kubeverdict.io/serve: 'true'}}\nspec: {clusterIP: None}", false, false},
+		{"metadata: {labels: {kubeverdict.io/serve: 'true', service.kubernetes.io/service-proxy-name: other}}\nspec: {clusterIP: 10.96.0.1}", false, false},
+		{"metadata: {labels: {service.kubernetes.io/headless: ''}}\nspec: {clusterIP: 10.96.0.1}", true, false},
 	} {
 		svc := decode[corev1.Service](t, tc.text)
 		for _, scope := range proxy.Scopes() {
 			want := tc.want
 			if scope == proxy.ScopeLabelled {
-				want = want && svc.Labels[proxy.LabelProxyName] == proxy.ProxyName
+				want = tc.labelled
 			}
 			if got := proxy.Handles(svc, scope); got != want {
 				t.Errorf("in the scope %s, Handles is %t of\n%s", scope, got, tc.text)

@@ -12,6 +12,10 @@ const (
 	LabelProxyName = "service.kubernetes.io/service-proxy-name"
 	// ProxyName is ours.
 	ProxyName = "kube-verdict"
+	// LabelServe, with the value "true", has us serve a Service besides the proxy
+	// that serves it now, in ScopeLabelled. That proxy knows nothing of the label:
+	// with it, a Service goes from one to the other without a moment in between.
+	LabelServe = "kubeverdict.io/serve"
 )
 
 // Scope says which Services are ours.
@@ -21,8 +25,8 @@ const (
 	// ScopeShadow has the Services of ScopeAll, but packets pass by them: another
 	// proxy serves.
 	ScopeShadow Scope = "shadow"
-	// ScopeLabelled has the Services that name us as their proxy; another proxy
-	// serves the rest.
+	// ScopeLabelled has the Services that name us as their proxy, or want us
+	// besides; another proxy serves the rest.
 	ScopeLabelled Scope = "labelled"
 	// ScopeAll has all Services but those that name another proxy.
 	ScopeAll Scope = "all"
@@ -49,7 +53,7 @@ func Handles(svc *corev1.Service, scope Scope) bool {
 	switch name, named := svc.Labels[LabelProxyName]; {
 	case named && name != ProxyName:
 		return false
-	case !named && scope == ScopeLabelled:
+	case !named && scope == ScopeLabelled && svc.Labels[LabelServe] != "true":
 		return false
 	}
 	return HasAddress(svc)

@@ -109,7 +109,7 @@ type Field struct {
 // Fields are all fields, in the file's order.
 func Fields() []Field {
 	return []Field{
-		{"scope", "scope", "Which Services are ours. `shadow`: those of `all`, but packets pass by what is programmed, and another proxy serves. `labelled`: those with the label `service.kubernetes.io/service-proxy-name: kube-verdict`, which kube-proxy leaves alone. `all`: all but those that this label gives to another proxy."},
+		{"scope", "scope", "Which Services are ours. `shadow`: those of `all`, but packets pass by what is programmed, and another proxy serves. `labelled`: those with the label `service.kubernetes.io/service-proxy-name: kube-verdict`, which kube-proxy leaves alone, and those with `kubeverdict.io/serve: \"true\"`, which kube-proxy has as well. `all`: all but those that this label gives to another proxy."},
 		{"shadowPeriod", "shadow-period", "In the scope `shadow`, the time between two comparisons with kube-proxy's rules; longer where one takes more than a fiftieth of it."},
 		{"featureGates", "feature-gates", "Features to switch on or off, by name; see [feature gates](gates.md). The flag's gates are added to the file's."},
 		{"nodeName", "node-name", "Name of the Node object that stands for this machine; empty for $NODE_NAME, else the host name."},
