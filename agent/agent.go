@@ -265,6 +265,6 @@ func newManager(api *rest.Config, c Config, pages map[string]http.Handler, log l
 		Controller: ctrlconfig.Controller{CacheSyncTimeout: math.MaxInt64},
 		// A client that waits before it tries again does not end before that.
 		// Nothing is lost by leaving it: a commit is whole or has not begun.
-		GracefulShutdownTimeout: ptr.To(5 * time.Second),
+		GracefulShutdownTimeout: ptr.To(2 * time.Second),
 	})
 }
