@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
-	"strconv"
 	"strings"
 	"testing"
 
@@ -37,13 +36,7 @@ const (
 // costs no write at all.
 func TestScale(t *testing.T) {
 	testbed.Need(t)
-	many := scaleDefault
-	if text := os.Getenv(scaleVariable); text != "" {
-		var err error
-		if many, err = strconv.Atoi(text); err != nil {
-			t.Fatalf("%s: %v", scaleVariable, err)
-		}
-	}
+	many := rounds(t, scaleVariable, scaleDefault)
 	api, stop, err := startControlPlane()
 	if err != nil {
 		t.Fatal(err)

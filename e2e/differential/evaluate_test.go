@@ -4,9 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"net/netip"
-	"os"
 	"slices"
-	"strconv"
 	"strings"
 	"testing"
 
@@ -253,15 +251,9 @@ func (n *paperNode) met(questions []Probe, e effort) map[Probe][]string {
 // What the evaluation of our rules says becomes of a packet is what becomes of it.
 // KUBE_VERDICT_EVALUATE says with how many random clusters it is tried.
 func TestPacketsMeetWhatIsOnPaper(t *testing.T) {
-	clusters := 4
-	if text := os.Getenv("KUBE_VERDICT_EVALUATE"); text != "" {
-		var err error
-		if clusters, err = strconv.Atoi(text); err != nil {
-			t.Fatal(err)
-		}
-	}
+	clusters := setting(t, "KUBE_VERDICT_EVALUATE", 4)
 	n := newPaperNode(t)
-	for seed := range uint64(clusters) {
+	for seed := range clusters {
 		for i, services := range Random(1000+seed, 1).Steps {
 			t.Run(fmt.Sprintf("seed %d step %d", 1000+seed, i+1), func(t *testing.T) {
 				n.t = t

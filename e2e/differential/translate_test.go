@@ -5,9 +5,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"net/netip"
-	"os"
 	"slices"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -153,16 +151,10 @@ func modelsOf(t *testing.T, services []Service) []proxy.Service {
 
 // Packets meet the same by the translation as by the rules that it was made of.
 func TestTranslatedRulesTreatPacketsAlike(t *testing.T) {
-	n := 10
-	if text := os.Getenv(translateVariable); text != "" {
-		var err error
-		if n, err = strconv.Atoi(text); err != nil {
-			t.Fatal(err)
-		}
-	}
+	n := setting(t, translateVariable, 10)
 	w := newTwins(t)
 	questions, differ := 0, 0
-	for seed := range uint64(n) {
+	for seed := range n {
 		services := Random(5000+seed, 0).Steps[0]
 		r := rand.New(rand.NewPCG(5000+seed, 9))
 		drop := r.IntN(6) == 0
