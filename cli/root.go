@@ -57,13 +57,26 @@ all Services share, written over netlink:
   a random slot in 0..5                                  (chain cluster-6)
   VIP . protocol . port . slot  -> address . port        (map endpoints)
 
-Its tables are "ip kube-verdict" and "ip6 kube-verdict"; nothing else is touched.
-See what is programmed with: nft list table ip kube-verdict`,
+Its tables are "ip kube-verdict" and "ip6 kube-verdict"; those of others are
+never touched. See what is programmed with: nft list table ip kube-verdict`,
 		Version:       version,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
 	options.addTo(root.PersistentFlags())
-	root.AddCommand(newRun(options), newApply(options), newRender(options), newExplain(options), newTrace(), newDiff(options), newIptablesSave(options), newTranslate(options), newCleanup())
+	for _, group := range []struct {
+		id, title string
+		commands  []*cobra.Command
+	}{
+		{"program", "Programming the node:", []*cobra.Command{newRun(options), newApply(options), newRender(options), newCleanup()}},
+		{"look", "Looking at Services and packets:", []*cobra.Command{newExplain(options), newDiff(options), newTrace()}},
+		{"translate", "To iptables rules, and from them:", []*cobra.Command{newIptablesSave(options), newTranslate(options)}},
+	} {
+		root.AddGroup(&cobra.Group{ID: group.id, Title: group.title})
+		for _, command := range group.commands {
+			command.GroupID = group.id
+			root.AddCommand(command)
+		}
+	}
 	return root
 }
