@@ -7,7 +7,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 # Two packages at a time: more control planes at once only wait for each other.
-test=(go test -race -p 2 -timeout 20m)
+test=(go test -race -p 2 -timeout 40m)
 case " $* " in
 *" ./"* | *" github.com/"*) ;;
 *) set -- "$@" ./... ;;
