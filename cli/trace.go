@@ -132,9 +132,9 @@ func traced(h *held, args []string) ([]trace.Frontend, error) {
 func notProgrammed(name string, names []string) error {
 	near := similar(name, names)
 	if len(near) == 0 {
-		return fmt.Errorf("Service %s is not programmed here, nor one of a similar name, among %s (kube-verdict explain %s says why)", name, count(len(names), "Service"), name)
+		return fmt.Errorf("service %s is not programmed here, nor one of a similar name, among %s (kube-verdict explain %s says why)", name, count(len(names), "Service"), name)
 	}
-	return fmt.Errorf("Service %s is not programmed here; there is %s", name, strings.Join(near, ", "))
+	return fmt.Errorf("service %s is not programmed here; there is %s", name, strings.Join(near, ", "))
 }
 
 // watch prints packets until one of the bounds is met.

@@ -26,12 +26,11 @@ type state struct {
 	steps []Step
 	// choices are the results of random numbers to take, one after another; forks
 	// are the results that there were at each. A run that needs one more choice
-	// than it has ends with err errFork.
+	// than it has ends with a fork.
 	choices []int
 	forks   map[string][]result
 	taken   int
 	share   float64
-	err     error
 }
 
 // result is an element that some values of a random number lead to.
