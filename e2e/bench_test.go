@@ -15,6 +15,8 @@ import (
 	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/watch"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/kube-verdict/kube-verdict/internal/testbed"
@@ -63,34 +65,48 @@ func BenchmarkChurn(b *testing.B) {
 	var group errgroup.Group
 	end := time.Now().Add(benchTime)
 	changes := 0
+	written, told := &side{name: "written"}, &side{name: "told"}
 	group.Go(func() (err error) {
 		changes, err = f.steadily(end)
 		return err
 	})
 	for _, svc := range probes {
-		group.Go(func() error { return w.probe(svc, sides, end) })
+		group.Go(func() error { return f.probe(svc, written, told, sides, end) })
 	}
 	w.must(group.Wait())
 
 	b.Logf("%d changes in %v, %d Services of %d endpoints", changes, benchTime, f.n, perService)
-	for i, s := range sides {
-		used := cpu(b, s.proxy) - before[i]
+	for _, s := range append([]*side{written, told}, sides...) {
 		slices.Sort(s.took)
 		n := len(s.took)
-		b.Logf("%-12s  CPU %6.2f s  %d probes: p50 %v, p99 %v, most %v", s.name, used.Seconds(), n,
-			s.took[n/2].Round(100*time.Microsecond), s.took[n*99/100].Round(100*time.Microsecond), s.took[n-1].Round(100*time.Microsecond))
-		b.ReportMetric(used.Seconds(), s.name+"-cpu-s")
+		b.Logf("%-12s  %d probes: p50 %v, p99 %v, most %v; a connection took %v at most", s.name, n,
+			s.took[n/2].Round(100*time.Microsecond), s.took[n*99/100].Round(100*time.Microsecond), s.took[n-1].Round(100*time.Microsecond),
+			s.connected.Round(100*time.Microsecond))
 		b.ReportMetric(s.took[n/2].Seconds()*1000, s.name+"-p50-ms")
 		b.ReportMetric(s.took[n*99/100].Seconds()*1000, s.name+"-p99-ms")
 	}
+	for i, s := range sides {
+		b.ReportMetric((cpu(b, s.proxy) - before[i]).Seconds(), s.name+"-cpu-s")
+	}
 }
 
-// side is a node and the proxy that programs it.
+// side is a node and the proxy that programs it, or a stage that a change passes
+// before any proxy can know of it: the API server has written it, or told a watch.
 type side struct {
 	name   string
 	proxy  *testbed.Process
 	client *testbed.Namespace
 	took   []time.Duration
+	// connected is the longest that a connection took, wherever it went. From a
+	// second on, its first packet was lost.
+	connected time.Duration
+}
+
+// note adds the time since a change was asked for.
+func (s *side) note(since time.Time) {
+	noting.Lock()
+	defer noting.Unlock()
+	s.took = append(s.took, time.Since(since))
 }
 
 // probed are the endpoints that the probes' Services have in turn.
@@ -113,19 +129,29 @@ func (w *world) answer(node *testbed.Node) *testbed.Namespace {
 
 // probe moves a Service from one endpoint to the other again and again, and notes how
 // long that takes on each side.
-func (w *world) probe(svc *corev1.Service, sides []*side, end time.Time) error {
+func (f *fleet) probe(svc *corev1.Service, written, told *side, sides []*side, end time.Time) error {
+	w := f.w
 	slice := w.slice(svc)
 	if err := w.api.Client.Get(w.ctx, client.ObjectKeyFromObject(slice), slice); err != nil {
 		return err
 	}
+	events, err := f.clients.DiscoveryV1().EndpointSlices(w.namespace).Watch(w.ctx, metav1.ListOptions{
+		FieldSelector: "metadata.name=" + slice.Name, ResourceVersion: slice.ResourceVersion,
+	})
+	if err != nil {
+		return err
+	}
+	defer events.Stop()
 	for turn := 1; time.Now().Before(end); turn++ {
 		want := probed[turn%2]
 		slice.Endpoints = []discoveryv1.Endpoint{{Addresses: []string{want}}}
 		start := time.Now()
+		var both errgroup.Group
+		both.Go(func() error { return told.hear(events, want, start) })
 		if err := w.api.Client.Update(w.ctx, slice); err != nil {
 			return err
 		}
-		var both errgroup.Group
+		written.note(start)
 		for _, s := range sides {
 			both.Go(func() error {
 				return s.client.Clients(1, func(c *testbed.Client) error { return s.await(c, frontends(svc)[0], want, start) })
@@ -139,20 +165,42 @@ func (w *world) probe(svc *corev1.Service, sides []*side, end time.Time) error {
 	return nil
 }
 
+// hear waits until a watch tells of the right endpoint.
+func (s *side) hear(events watch.Interface, want string, since time.Time) error {
+	for {
+		select {
+		case e := <-events.ResultChan():
+			slice, ok := e.Object.(*discoveryv1.EndpointSlice)
+			if !ok {
+				return fmt.Errorf("a watch ended: %v %v", e.Type, e.Object)
+			}
+			if slice.Endpoints[0].Addresses[0] == want {
+				s.note(since)
+				return nil
+			}
+		case <-time.After(limit):
+			return fmt.Errorf("a watch was not told of %s after %v", want, limit)
+		}
+	}
+}
+
 // noting guards the times of all sides.
 var noting sync.Mutex
 
 // await asks until the right endpoint answers.
 func (s *side) await(c *testbed.Client, to netip.AddrPort, want string, since time.Time) error {
 	for time.Since(since) < limit {
+		asked := time.Now()
 		answer, err := c.Ask("tcp", to, patience)
 		if err != nil {
 			return fmt.Errorf("%s: %w", s.name, err)
 		}
+		took := time.Since(asked)
+		noting.Lock()
+		s.connected = max(s.connected, took)
+		noting.Unlock()
 		if answer.Server.Addr().String() == want {
-			noting.Lock()
-			defer noting.Unlock()
-			s.took = append(s.took, time.Since(since))
+			s.note(since)
 			return nil
 		}
 		time.Sleep(time.Millisecond)
