@@ -2,9 +2,10 @@ package conntrack
 
 import (
 	"encoding/binary"
-	"errors"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/kube-verdict/kube-verdict/nfnetlink"
 )
 
 // Of linux/netfilter/nfnetlink_conntrack.h, what x/sys/unix does not have.
@@ -41,14 +42,10 @@ const (
 	byDst       = 1 << 1
 	byProtocol  = 1 << 3
 	byDstPort   = 1 << 5
-	nfgen       = 4 // family, version and resource, before a message's attributes
+	nfgen       = nfnetlink.Header
 	typeOfAttr  = ^uint16(unix.NLA_F_NESTED | unix.NLA_F_NET_BYTEORDER)
 	ofConntrack = unix.NFNL_SUBSYS_CTNETLINK << 8
 )
-
-var errTruncated = errors.New("truncated netlink message")
-
-func align(n int) int { return (n + 3) &^ 3 }
 
 // encoder packs messages one after another. What is opened is closed with the
 // place that opening gave, which fills in the length.
@@ -86,48 +83,12 @@ func (e *encoder) header(typ uint16, n int) {
 func (e *encoder) bytes(typ uint16, v ...byte) {
 	e.header(typ, len(v))
 	e.b = append(e.b, v...)
-	for len(e.b) != align(len(e.b)) {
+	for len(e.b) != nfnetlink.Align(len(e.b)) {
 		e.b = append(e.b, 0)
 	}
 }
 
 func (e *encoder) port(typ uint16, port uint16) { e.bytes(typ, byte(port>>8), byte(port)) }
-
-// message is a received netlink message.
-type message struct {
-	typ, flags uint16
-	seq        uint32
-	body       []byte
-}
-
-// messages calls f for each message in a datagram.
-func messages(b []byte, f func(message) error) error {
-	for len(b) >= unix.NLMSG_HDRLEN {
-		n := int(binary.NativeEndian.Uint32(b))
-		if n < unix.NLMSG_HDRLEN || n > len(b) {
-			return errTruncated
-		}
-		err := f(message{
-			typ:   binary.NativeEndian.Uint16(b[4:]),
-			flags: binary.NativeEndian.Uint16(b[6:]),
-			seq:   binary.NativeEndian.Uint32(b[8:]),
-			body:  b[unix.NLMSG_HDRLEN:n],
-		})
-		if err != nil {
-			return err
-		}
-		b = b[min(align(n), len(b)):]
-	}
-	return nil
-}
-
-// errno is what a message that ends an answer says.
-func (m message) errno() (unix.Errno, error) {
-	if len(m.body) < 4 {
-		return 0, errTruncated
-	}
-	return unix.Errno(-int32(binary.NativeEndian.Uint32(m.body))), nil
-}
 
 // attribute takes the first attribute off b; nil is for the end.
 func attribute(b []byte) (typ uint16, value, rest []byte) {
@@ -138,7 +99,7 @@ func attribute(b []byte) (typ uint16, value, rest []byte) {
 	if n < unix.SizeofNlAttr || n > len(b) {
 		return 0, nil, nil
 	}
-	return binary.NativeEndian.Uint16(b[2:]) & typeOfAttr, b[unix.SizeofNlAttr:n:n], b[min(align(n), len(b)):]
+	return binary.NativeEndian.Uint16(b[2:]) & typeOfAttr, b[unix.SizeofNlAttr:n:n], b[min(nfnetlink.Align(n), len(b)):]
 }
 
 // native is a number in the machine's byte order, which few attributes have.

@@ -6,6 +6,8 @@ import (
 	"fmt"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/kube-verdict/kube-verdict/nfnetlink"
 )
 
 // Result says what a Clean did.
@@ -53,7 +55,7 @@ func (c *Conn) clean(changes *Changes, total *Result) error {
 		for _, f := range filters(family, frontends, most) {
 			n, err := c.flows(f, func(e entry) {
 				if e.stale(changes) {
-					e.deletion(&c.deletions, family, c.nextSeq())
+					e.deletion(&c.deletions, family, c.nl.NextSeq())
 				}
 			})
 			total.Read += n
@@ -85,7 +87,7 @@ func (c *Conn) delete(all []byte) (deleted int, err error) {
 		var n, size, last int
 		for size < len(all) && size < room {
 			last = size
-			size += align(int(binary.NativeEndian.Uint32(all[size:])))
+			size += nfnetlink.Align(int(binary.NativeEndian.Uint32(all[size:])))
 			n++
 		}
 		// One answer, after the last, says that there are no more errors.
@@ -104,14 +106,14 @@ func (c *Conn) delete(all []byte) (deleted int, err error) {
 
 // deleteSome gives the number of entries that were not deleted.
 func (c *Conn) deleteSome(some []byte, last uint32) (refused int, err error) {
-	if err := c.send(some); err != nil {
+	if err := c.nl.Send(some); err != nil {
 		return 0, err
 	}
 	// The kernel does it all before the send returns: what is not there now will
 	// not come.
 	var failed error
 	for done := false; ; {
-		datagram, err := c.receive(false)
+		datagram, err := c.nl.Receive(false)
 		switch {
 		case errors.Is(err, unix.ENOBUFS):
 			failed = errInterrupted
@@ -123,12 +125,12 @@ func (c *Conn) deleteSome(some []byte, last uint32) (refused int, err error) {
 		case datagram == nil:
 			return refused, failed
 		}
-		err = messages(datagram, func(m message) error {
-			errno, err := m.errno()
-			if m.typ != unix.NLMSG_ERROR || err != nil {
+		err = nfnetlink.Messages(datagram, func(m nfnetlink.Message) error {
+			errno, err := m.Errno()
+			if m.Type != unix.NLMSG_ERROR || err != nil {
 				return err
 			}
-			done = done || m.seq == last
+			done = done || m.Seq == last
 			if errno != 0 {
 				refused++
 			}

@@ -42,7 +42,7 @@ func (c *Conn) deletionsOf(t *testing.T, f filter, want func(entry) bool) []byte
 	var out encoder
 	_, err := c.flows(f, func(e entry) {
 		if want(e) {
-			e.deletion(&out, f.family, c.nextSeq())
+			e.deletion(&out, f.family, c.nl.NextSeq())
 		}
 	})
 	check(t, err)
@@ -121,7 +121,7 @@ func TestLostAnswers(t *testing.T) {
 	if n != 75 {
 		t.Fatalf("%d deleted, not half of them", n)
 	}
-	check(t, c.nl.SetReadBuffer(1)) // the kernel makes it its minimum
+	check(t, c.nl.Netlink.SetReadBuffer(1)) // the kernel makes it its minimum
 	if _, err = c.delete(deletions); !errors.Is(err, errInterrupted) {
 		t.Fatalf("75 errors fit into the smallest buffer: %v", err)
 	}

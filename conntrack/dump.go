@@ -5,6 +5,8 @@ import (
 	"errors"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/kube-verdict/kube-verdict/nfnetlink"
 )
 
 // flows calls each for the flows that the filter lets through, and others of its
@@ -24,9 +26,9 @@ func (c *Conn) dump(f filter, filtered bool, each func(entry)) (n int, err error
 			f.encode(out)
 		}
 	})
-	err = c.answer(seq, func(m message) {
+	err = c.answer(seq, func(m nfnetlink.Message) {
 		n++
-		e := parse(m.body[nfgen:])
+		e := parse(m.Body[nfgen:])
 		each(e)
 		// One that was not asked for shows a kernel that does not filter.
 		if protocol, _, _ := ends(e.orig); protocol != unix.IPPROTO_UDP {
@@ -39,8 +41,8 @@ func (c *Conn) dump(f filter, filtered bool, each func(entry)) (n int, err error
 // entries is the number of flows in the table.
 func (c *Conn) entries() (n int, err error) {
 	seq := c.request(msgGetStats, unix.NLM_F_ACK, unix.AF_UNSPEC, func(*encoder) {})
-	err = c.answer(seq, func(m message) {
-		for typ, value, rest := attribute(m.body[nfgen:]); value != nil; typ, value, rest = attribute(rest) {
+	err = c.answer(seq, func(m nfnetlink.Message) {
+		for typ, value, rest := attribute(m.Body[nfgen:]); value != nil; typ, value, rest = attribute(rest) {
 			if typ == ctaStatsGlobalEntries && len(value) == 4 {
 				n = int(binary.BigEndian.Uint32(value))
 			}
@@ -50,7 +52,7 @@ func (c *Conn) entries() (n int, err error) {
 }
 
 func (c *Conn) request(typ, flags uint16, family uint8, fill func(*encoder)) (seq uint32) {
-	seq = c.nextSeq()
+	seq = c.nl.NextSeq()
 	c.out.b = c.out.b[:0]
 	at := c.out.message(typ, flags, seq, family)
 	fill(&c.out)
@@ -60,13 +62,13 @@ func (c *Conn) request(typ, flags uint16, family uint8, fill func(*encoder)) (se
 
 // answer sends the request and calls each for every message of the answer. It
 // reads to the end whatever comes: a dump that is left half read blocks the next.
-func (c *Conn) answer(seq uint32, each func(message)) error {
-	if err := c.send(c.out.b); err != nil {
+func (c *Conn) answer(seq uint32, each func(nfnetlink.Message)) error {
+	if err := c.nl.Send(c.out.b); err != nil {
 		return err
 	}
 	var failed error
 	for done := false; !done; {
-		datagram, err := c.receive(true)
+		datagram, err := c.nl.Receive(true)
 		if errors.Is(err, unix.ENOBUFS) {
 			failed = errInterrupted
 			continue
@@ -74,24 +76,24 @@ func (c *Conn) answer(seq uint32, each func(message)) error {
 		if err != nil {
 			return err
 		}
-		err = messages(datagram, func(m message) error {
-			if m.seq != seq {
+		err = nfnetlink.Messages(datagram, func(m nfnetlink.Message) error {
+			if m.Seq != seq {
 				return nil // of an earlier request, which failed
 			}
-			if m.flags&unix.NLM_F_DUMP_INTR != 0 {
+			if m.Flags&unix.NLM_F_DUMP_INTR != 0 {
 				failed = errInterrupted
 			}
 			switch {
-			case m.typ == unix.NLMSG_DONE || m.typ == unix.NLMSG_ERROR:
+			case m.Type == unix.NLMSG_DONE || m.Type == unix.NLMSG_ERROR:
 				done = true
-				errno, err := m.errno()
+				errno, err := m.Errno()
 				if errno != 0 {
 					err = errno
 				}
 				if err != nil && failed == nil {
 					failed = err
 				}
-			case len(m.body) >= nfgen:
+			case len(m.Body) >= nfgen:
 				each(m)
 			}
 			return nil

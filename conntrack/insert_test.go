@@ -7,6 +7,8 @@ import (
 	"net/netip"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/kube-verdict/kube-verdict/nfnetlink"
 )
 
 // Made is a flow for Insert: from Src to Dst, answered from Reply.
@@ -25,7 +27,7 @@ func (c *Conn) Insert(flows iter.Seq[Made]) error {
 	c.out.b = c.out.b[:0]
 	n := 0
 	for flow := range flows {
-		flow.encode(&c.out, c.nextSeq())
+		flow.encode(&c.out, c.nl.NextSeq())
 		if n++; n == most {
 			if err := c.inserted(n); err != nil {
 				return err
@@ -41,17 +43,17 @@ func (c *Conn) inserted(n int) error {
 	if n == 0 {
 		return nil
 	}
-	if err := c.send(c.out.b); err != nil {
+	if err := c.nl.Send(c.out.b); err != nil {
 		return err
 	}
 	for n > 0 {
-		datagram, err := c.receive(true)
+		datagram, err := c.nl.Receive(true)
 		if err != nil {
 			return err
 		}
-		err = messages(datagram, func(m message) error {
+		err = nfnetlink.Messages(datagram, func(m nfnetlink.Message) error {
 			n--
-			if errno, err := m.errno(); err != nil || errno != 0 {
+			if errno, err := m.Errno(); err != nil || errno != 0 {
 				return fmt.Errorf("insert a flow: %w %w (is net.netfilter.nf_conntrack_max large enough?)", errno, err)
 			}
 			return nil

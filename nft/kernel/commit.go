@@ -7,6 +7,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/kube-verdict/kube-verdict/nfnetlink"
 	"github.com/kube-verdict/kube-verdict/nft"
 )
 
@@ -17,7 +18,7 @@ func (c *Conn) Commit(tx nft.Transaction) error {
 	if len(tx) == 0 {
 		return nil
 	}
-	b := &batch{encoder: &c.out, tx: tx, next: c.nextSeq}
+	b := &batch{encoder: &c.out, tx: tx, next: c.nl.NextSeq}
 	if err := b.encode(); err != nil {
 		return err
 	}
@@ -35,7 +36,7 @@ const loud = 64
 func (c *Conn) exchange(b *batch) error {
 	c.busy.Store(1)
 	defer c.busy.Store(0)
-	if err := c.send(c.out.b); err != nil {
+	if err := c.nl.Send(c.out.b); err != nil {
 		return explain(fmt.Errorf("send a transaction of %d bytes to nf_tables: %w", len(c.out.b), err))
 	}
 	if err := c.outcome(b); err != nil {
@@ -56,7 +57,7 @@ func (c *Conn) outcome(b *batch) error {
 	acknowledged := false
 	var refused error
 	for {
-		datagram, err := c.receive(false)
+		datagram, err := c.nl.Receive(false)
 		if errors.Is(err, unix.ENOBUFS) {
 			return fmt.Errorf("%w: %w", ErrUnknown, err)
 		}
@@ -66,17 +67,17 @@ func (c *Conn) outcome(b *batch) error {
 		if datagram == nil {
 			break
 		}
-		err = messages(datagram, func(m message) error {
-			if m.typ == unix.NFNL_SUBSYS_NFTABLES<<8|unix.NFT_MSG_DELSETELEM && c.deleted != nil {
-				c.tellDeleted(m.body)
+		err = nfnetlink.Messages(datagram, func(m nfnetlink.Message) error {
+			if m.Type == unix.NFNL_SUBSYS_NFTABLES<<8|unix.NFT_MSG_DELSETELEM && c.deleted != nil {
+				c.tellDeleted(m.Body)
 			}
-			if m.typ != unix.NLMSG_ERROR || len(m.body) < 4 {
+			if m.Type != unix.NLMSG_ERROR || len(m.Body) < 4 {
 				return nil
 			}
-			errno := -int32(binary.NativeEndian.Uint32(m.body))
+			errno := -int32(binary.NativeEndian.Uint32(m.Body))
 			switch {
 			case errno == 0:
-				acknowledged = acknowledged || m.seq == b.last
+				acknowledged = acknowledged || m.Seq == b.last
 			case refused == nil:
 				refused = b.refused(m, unix.Errno(errno))
 			}
@@ -211,9 +212,9 @@ func (b *batch) op(i int, seq uint32) (int, error) {
 
 // refused says which operation an error message is about. The offset that the
 // kernel sends along tells the element in a message of many.
-func (b *batch) refused(m message, errno unix.Errno) error {
+func (b *batch) refused(m nfnetlink.Message, errno unix.Errno) error {
 	for _, s := range b.sent {
-		if s.seq != m.seq {
+		if s.seq != m.Seq {
 			continue
 		}
 		op := s.op
@@ -226,19 +227,19 @@ func (b *batch) refused(m message, errno unix.Errno) error {
 }
 
 // errorOffset is where in the refused message the kernel saw the fault, or 0.
-func errorOffset(m message) int {
+func errorOffset(m nfnetlink.Message) int {
 	// With NLM_F_CAPPED the answer has only the header of the refused message.
 	const echoed = 4 + unix.NLMSG_HDRLEN
-	if m.flags&unix.NLM_F_ACK_TLVS == 0 || len(m.body) < echoed {
+	if m.Flags&unix.NLM_F_ACK_TLVS == 0 || len(m.Body) < echoed {
 		return 0
 	}
-	tlvs := m.body[echoed:]
-	if m.flags&unix.NLM_F_CAPPED == 0 {
-		n := align(4 + int(binary.NativeEndian.Uint32(m.body[4:])))
-		if n > len(m.body) {
+	tlvs := m.Body[echoed:]
+	if m.Flags&unix.NLM_F_CAPPED == 0 {
+		n := nfnetlink.Align(4 + int(binary.NativeEndian.Uint32(m.Body[4:])))
+		if n > len(m.Body) {
 			return 0
 		}
-		tlvs = m.body[n:]
+		tlvs = m.Body[n:]
 	}
 	offset := 0
 	attrs(tlvs, func(typ uint16, value []byte) {

@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/kube-verdict/kube-verdict/nfnetlink"
 	"github.com/kube-verdict/kube-verdict/nft"
 )
 
@@ -365,38 +366,38 @@ func (c *Conn) ask(typ, flags uint16, f nft.Family, fill func(*encoder), each fu
 	if flags == 0 {
 		flags = unix.NLM_F_ACK // an end to wait for
 	}
-	seq := c.nextSeq()
+	seq := c.nl.NextSeq()
 	c.out.b = c.out.b[:0]
 	at := c.out.message(unix.NFNL_SUBSYS_NFTABLES<<8|typ, flags, seq, byte(f), 0)
 	if fill != nil {
 		fill(&c.out)
 	}
 	c.out.closeMessage(at)
-	if err := c.send(c.out.b); err != nil {
+	if err := c.nl.Send(c.out.b); err != nil {
 		return explain(err)
 	}
 	var interrupted bool
 	for done := false; !done; {
-		datagram, err := c.receive(true)
+		datagram, err := c.nl.Receive(true)
 		if err != nil {
 			return err
 		}
-		err = messages(datagram, func(m message) error {
-			if m.seq != seq {
+		err = nfnetlink.Messages(datagram, func(m nfnetlink.Message) error {
+			if m.Seq != seq {
 				return nil // left over from an earlier request that failed
 			}
-			interrupted = interrupted || m.flags&unix.NLM_F_DUMP_INTR != 0
-			switch m.typ {
+			interrupted = interrupted || m.Flags&unix.NLM_F_DUMP_INTR != 0
+			switch m.Type {
 			case unix.NLMSG_DONE, unix.NLMSG_ERROR:
 				done = true
-				if len(m.body) < 4 {
-					return errTruncated
+				if len(m.Body) < 4 {
+					return nfnetlink.ErrTruncated
 				}
-				if errno := -int32(binary.NativeEndian.Uint32(m.body)); errno != 0 {
+				if errno := -int32(binary.NativeEndian.Uint32(m.Body)); errno != 0 {
 					return explain(unix.Errno(errno))
 				}
 			default:
-				each(m.body[nfgen:])
+				each(m.Body[nfgen:])
 			}
 			return nil
 		})

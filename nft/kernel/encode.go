@@ -4,6 +4,8 @@ import (
 	"encoding/binary"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/kube-verdict/kube-verdict/nfnetlink"
 )
 
 // encoder packs netlink messages one after another into one buffer. A message
@@ -12,8 +14,6 @@ import (
 type encoder struct {
 	b []byte
 }
-
-func align(n int) int { return (n + 3) &^ 3 }
 
 // message opens a message and gives its place for close.
 func (e *encoder) message(typ, flags uint16, seq uint32, family byte, resource uint16) int {
@@ -49,7 +49,7 @@ func (e *encoder) header(typ uint16, n int) {
 }
 
 func (e *encoder) pad() {
-	for len(e.b) != align(len(e.b)) {
+	for len(e.b) != nfnetlink.Align(len(e.b)) {
 		e.b = append(e.b, 0)
 	}
 }
@@ -80,35 +80,6 @@ func (e *encoder) uint32(typ uint16, v uint32) {
 	e.b = binary.BigEndian.AppendUint32(e.b, v)
 }
 
-// message is a received netlink message.
-type message struct {
-	typ, flags uint16
-	seq, pid   uint32
-	body       []byte
-}
-
-// messages calls f for each message in a datagram.
-func messages(b []byte, f func(message) error) error {
-	for len(b) >= unix.NLMSG_HDRLEN {
-		n := int(binary.NativeEndian.Uint32(b))
-		if n < unix.NLMSG_HDRLEN || n > len(b) {
-			return errTruncated
-		}
-		m := message{
-			typ:   binary.NativeEndian.Uint16(b[4:]),
-			flags: binary.NativeEndian.Uint16(b[6:]),
-			seq:   binary.NativeEndian.Uint32(b[8:]),
-			pid:   binary.NativeEndian.Uint32(b[12:]),
-			body:  b[unix.NLMSG_HDRLEN:n],
-		}
-		if err := f(m); err != nil {
-			return err
-		}
-		b = b[min(align(n), len(b)):]
-	}
-	return nil
-}
-
 // attrs calls f for each attribute in b; the type comes without its flags.
 func attrs(b []byte, f func(typ uint16, value []byte)) {
 	for len(b) >= unix.SizeofNlAttr {
@@ -117,13 +88,11 @@ func attrs(b []byte, f func(typ uint16, value []byte)) {
 			return
 		}
 		f(binary.NativeEndian.Uint16(b[2:])&^(unix.NLA_F_NESTED|unix.NLA_F_NET_BYTEORDER), b[unix.SizeofNlAttr:n])
-		b = b[min(align(n), len(b)):]
+		b = b[min(nfnetlink.Align(n), len(b)):]
 	}
 }
 
-// nfgen is the length of the header between a netlink message's and its
-// attributes: family, version, resource.
-const nfgen = 4
+const nfgen = nfnetlink.Header
 
 func cString(b []byte) string {
 	for i, c := range b {

@@ -24,8 +24,6 @@ func (e *OpError) Unwrap() error { return e.Err }
 // have happened. Read the tables back.
 var ErrUnknown = errors.New("no answer from the kernel to a transaction")
 
-var errTruncated = errors.New("truncated netlink message")
-
 // explain adds to an error from the kernel what an operator can do about it.
 func explain(err error) error {
 	switch {

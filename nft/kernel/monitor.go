@@ -11,6 +11,7 @@ import (
 	"golang.org/x/net/bpf"
 	"golang.org/x/sys/unix"
 
+	"github.com/kube-verdict/kube-verdict/nfnetlink"
 	"github.com/kube-verdict/kube-verdict/nft"
 )
 
@@ -79,18 +80,18 @@ func NewMonitor(netns int, conn *Conn, tables ...nft.ID) (m *Monitor, generation
 }
 
 func (m *Monitor) join() (uint32, error) {
-	own, err := m.conn.port()
+	own, err := m.conn.nl.Port()
 	if err != nil {
 		return 0, err
 	}
-	if m.self, err = m.port(); err != nil {
+	if m.self, err = m.nl.Port(); err != nil {
 		return 0, err
 	}
 	filter, err := bpf.Assemble(fromOthers(own))
 	if err != nil {
 		return 0, err
 	}
-	if err := errors.Join(m.nl.SetBPF(filter), m.listen(true)); err != nil {
+	if err := errors.Join(m.nl.Netlink.SetBPF(filter), m.listen(true)); err != nil {
 		return 0, err
 	}
 	generation, err := m.conn.Generation()
@@ -102,9 +103,9 @@ func (m *Monitor) join() (uint32, error) {
 // Monitor runs.
 func (m *Monitor) listen(on bool) error {
 	if on {
-		return m.nl.JoinGroup(unix.NFNLGRP_NFTABLES)
+		return m.nl.Netlink.JoinGroup(unix.NFNLGRP_NFTABLES)
 	}
-	return m.nl.LeaveGroup(unix.NFNLGRP_NFTABLES)
+	return m.nl.Netlink.LeaveGroup(unix.NFNLGRP_NFTABLES)
 }
 
 // away has the kernel tell nothing until f is done.
@@ -146,14 +147,14 @@ const (
 // long: the kernel keeps a bounded number of messages, and tells when some were
 // lost.
 func (m *Monitor) Run(ctx context.Context, changed func(Change)) error {
-	stop := context.AfterFunc(ctx, func() { _ = m.until(time.Unix(1, 0)) })
+	stop := context.AfterFunc(ctx, func() { _ = m.nl.Until(time.Unix(1, 0)) })
 	defer stop()
 	for {
 		pause := checkEvery
 		if m.differs > 0 {
 			pause = checkAgain
 		}
-		if err := m.until(time.Now().Add(pause)); err != nil {
+		if err := m.nl.Until(time.Now().Add(pause)); err != nil {
 			return err
 		}
 		if ctx.Err() != nil {
@@ -172,7 +173,7 @@ func (m *Monitor) Run(ctx context.Context, changed func(Change)) error {
 // hear waits for a datagram and reads all that have come.
 func (m *Monitor) hear(changed func(Change)) error {
 	for wait := true; ; wait = false {
-		datagram, err := m.receive(wait)
+		datagram, err := m.nl.Receive(wait)
 		switch {
 		case errors.Is(err, unix.ENOBUFS):
 			m.known, m.touched = false, false
@@ -185,22 +186,22 @@ func (m *Monitor) hear(changed func(Change)) error {
 			// Until all was read the kernel threw away what came.
 			return m.ask()
 		}
-		if err := messages(datagram, func(msg message) error { m.message(msg, changed); return nil }); err != nil {
+		if err := nfnetlink.Messages(datagram, func(msg nfnetlink.Message) error { m.message(msg, changed); return nil }); err != nil {
 			return err
 		}
 	}
 }
 
-func (m *Monitor) message(msg message, changed func(Change)) {
-	if msg.typ>>8 != unix.NFNL_SUBSYS_NFTABLES {
+func (m *Monitor) message(msg nfnetlink.Message, changed func(Change)) {
+	if msg.Type>>8 != unix.NFNL_SUBSYS_NFTABLES {
 		return
 	}
-	if msg.typ&0xff != unix.NFT_MSG_NEWGEN {
-		m.touched = m.touched || m.about(msg.body)
+	if msg.Type&0xff != unix.NFT_MSG_NEWGEN {
+		m.touched = m.touched || m.about(msg.Body)
 		return
 	}
 	g := generationOf(msg)
-	if msg.pid == m.self {
+	if msg.Port == m.self {
 		m.answered(g.id, changed)
 		return
 	}
@@ -251,9 +252,9 @@ func (m *Monitor) about(body []byte) bool {
 func (m *Monitor) ask() error {
 	m.asked = m.conn.commits.Load()
 	m.out.b = m.out.b[:0]
-	at := m.out.message(unix.NFNL_SUBSYS_NFTABLES<<8|unix.NFT_MSG_GETGEN, 0, m.nextSeq(), unix.AF_UNSPEC, 0)
+	at := m.out.message(unix.NFNL_SUBSYS_NFTABLES<<8|unix.NFT_MSG_GETGEN, 0, m.nl.NextSeq(), unix.AF_UNSPEC, 0)
 	m.out.closeMessage(at)
-	return m.send(m.out.b)
+	return m.nl.Send(m.out.b)
 }
 
 // generation is a number of a transaction, and who made it.
@@ -262,12 +263,12 @@ type generation struct {
 	process string
 }
 
-func generationOf(msg message) generation {
+func generationOf(msg nfnetlink.Message) generation {
 	var g generation
-	if len(msg.body) < nfgen {
+	if len(msg.Body) < nfgen {
 		return g
 	}
-	attrs(msg.body[nfgen:], func(typ uint16, value []byte) {
+	attrs(msg.Body[nfgen:], func(typ uint16, value []byte) {
 		switch typ {
 		case unix.NFTA_GEN_ID:
 			g.id = beUint32(value)

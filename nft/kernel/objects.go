@@ -5,6 +5,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/kube-verdict/kube-verdict/nfnetlink"
 	"github.com/kube-verdict/kube-verdict/nft"
 )
 
@@ -257,10 +258,10 @@ func (b *batch) elementAt(s sent, offset int) int {
 					found = i
 				}
 				i++
-				pos += align(unix.SizeofNlAttr + len(elem))
+				pos += nfnetlink.Align(unix.SizeofNlAttr + len(elem))
 			})
 		}
-		at += align(unix.SizeofNlAttr + len(value))
+		at += nfnetlink.Align(unix.SizeofNlAttr + len(value))
 	})
 	return found
 }

@@ -7,6 +7,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/kube-verdict/kube-verdict/nfnetlink"
 	"github.com/kube-verdict/kube-verdict/nft"
 )
 
@@ -27,31 +28,31 @@ func (c *Conn) Probe(tx nft.Transaction) ([]Refusal, error) {
 		return nil, nil
 	}
 	impossible := nft.Op{Verb: nft.Delete, Table: tx[0].Table, Chain: &nft.Chain{Name: "not-there"}}
-	b := &batch{encoder: &c.out, tx: append(tx[:len(tx):len(tx)], impossible), next: c.nextSeq}
+	b := &batch{encoder: &c.out, tx: append(tx[:len(tx):len(tx)], impossible), next: c.nl.NextSeq}
 	if err := b.encode(); err != nil {
 		return nil, err
 	}
-	if err := c.send(c.out.b); err != nil {
+	if err := c.nl.Send(c.out.b); err != nil {
 		return nil, explain(fmt.Errorf("ask nf_tables what it can do: %w", err))
 	}
 	var refusals []Refusal
 	ended := false
 	for {
-		datagram, err := c.receive(false)
+		datagram, err := c.nl.Receive(false)
 		if err != nil {
 			return nil, err
 		}
 		if datagram == nil {
 			break
 		}
-		err = messages(datagram, func(m message) error {
-			if m.typ != unix.NLMSG_ERROR || len(m.body) < 4 {
+		err = nfnetlink.Messages(datagram, func(m nfnetlink.Message) error {
+			if m.Type != unix.NLMSG_ERROR || len(m.Body) < 4 {
 				return nil
 			}
-			errno := unix.Errno(-int32(binary.NativeEndian.Uint32(m.body)))
+			errno := unix.Errno(-int32(binary.NativeEndian.Uint32(m.Body)))
 			switch {
 			case errno == 0:
-			case m.seq == b.last:
+			case m.Seq == b.last:
 				ended = true
 			default:
 				refusals = append(refusals, b.refusal(m, errno))
@@ -68,14 +69,14 @@ func (c *Conn) Probe(tx nft.Transaction) ([]Refusal, error) {
 	return refusals, nil
 }
 
-func (b *batch) refusal(m message, errno unix.Errno) Refusal {
+func (b *batch) refusal(m nfnetlink.Message, errno unix.Errno) Refusal {
 	r := Refusal{OpError: OpError{Err: explain(errno)}}
 	var op *OpError
 	if err := b.refused(m, errno); errors.As(err, &op) {
 		r.OpError = *op
 	}
 	for _, s := range b.sent {
-		if s.seq == m.seq && b.tx[s.op].Rule != nil {
+		if s.seq == m.Seq && b.tx[s.op].Rule != nil {
 			r.Expression = b.expressionAt(s, errorOffset(m))
 		}
 	}
@@ -92,14 +93,14 @@ func (b *batch) expressionAt(s sent, offset int) string {
 		if typ == unix.NFTA_RULE_EXPRESSIONS {
 			pos := at + unix.SizeofNlAttr
 			attrs(value, func(_ uint16, expression []byte) {
-				end := pos + align(unix.SizeofNlAttr+len(expression))
+				end := pos + nfnetlink.Align(unix.SizeofNlAttr+len(expression))
 				if pos <= offset && offset < end {
 					found = nameOf(expression)
 				}
 				pos = end
 			})
 		}
-		at += align(unix.SizeofNlAttr + len(value))
+		at += nfnetlink.Align(unix.SizeofNlAttr + len(value))
 	})
 	return found
 }

@@ -1,0 +1,140 @@
+package nfnetlink
+
+import (
+	"errors"
+	"fmt"
+	"syscall"
+	"time"
+
+	"github.com/mdlayher/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// Socket is a netlink socket to netfilter. It is not safe for concurrent use, but
+// for Close and Until.
+type Socket struct {
+	// Netlink sets what a socket can be set to: groups, filters, buffers. Nothing is
+	// sent or received through it.
+	Netlink *netlink.Conn
+
+	raw syscall.RawConn
+	seq uint32
+	in  []byte // kept from one call to the next
+}
+
+// Config is how a Socket is made.
+type Config struct {
+	// NetNS is the file descriptor of a network namespace; 0 is for that of the
+	// calling thread.
+	NetNS int
+	// SendBuffer and ReceiveBuffer are what the kernel keeps for the socket, in
+	// bytes, whatever the limit of the machine is; 0 leaves its default.
+	SendBuffer, ReceiveBuffer int
+	// Datagram is the size of the largest datagram to receive.
+	Datagram int
+	Options  []netlink.ConnOption
+}
+
+// Dial makes a Socket.
+func Dial(config Config) (*Socket, error) {
+	nl, err := netlink.Dial(unix.NETLINK_NETFILTER, &netlink.Config{NetNS: config.NetNS})
+	if err != nil {
+		return nil, err
+	}
+	s := &Socket{Netlink: nl, in: make([]byte, config.Datagram)}
+	if err := s.set(config); err != nil {
+		_ = nl.Close()
+		return nil, err
+	}
+	return s, nil
+}
+
+func (s *Socket) set(config Config) (err error) {
+	if config.SendBuffer != 0 {
+		err = s.Netlink.SetWriteBuffer(config.SendBuffer)
+	}
+	if config.ReceiveBuffer != 0 {
+		err = errors.Join(err, s.Netlink.SetReadBuffer(config.ReceiveBuffer))
+	}
+	for _, option := range config.Options {
+		err = errors.Join(err, s.Netlink.SetOption(option, true))
+	}
+	if err == nil {
+		s.raw, err = s.Netlink.SyscallConn()
+	}
+	return err
+}
+
+// Close closes the socket.
+func (s *Socket) Close() error { return s.Netlink.Close() }
+
+// Until bounds how long Receive waits; the zero time is for as long as it takes.
+func (s *Socket) Until(t time.Time) error { return s.Netlink.SetReadDeadline(t) }
+
+// Port is the number that the kernel knows the socket by.
+func (s *Socket) Port() (uint32, error) {
+	var port uint32
+	var err error
+	cerr := s.raw.Control(func(fd uintptr) {
+		var address unix.Sockaddr
+		address, err = unix.Getsockname(int(fd))
+		if nl, ok := address.(*unix.SockaddrNetlink); ok {
+			port = nl.Pid
+		}
+	})
+	return port, errors.Join(err, cerr)
+}
+
+// NextSeq is a number for a message, by which its answer is known.
+func (s *Socket) NextSeq() uint32 {
+	s.seq++
+	return s.seq
+}
+
+// Send sends a datagram to the kernel.
+func (s *Socket) Send(b []byte) error {
+	var err error
+	werr := s.raw.Write(func(fd uintptr) bool {
+		err = uninterrupted(func() error {
+			return unix.Sendto(int(fd), b, 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK})
+		})
+		return !errors.Is(err, unix.EAGAIN)
+	})
+	return errors.Join(err, werr)
+}
+
+// Receive reads one datagram, which stands until the next call. With wait it waits
+// for one, until the deadline if there is one; without, it gives nil when there is
+// none.
+func (s *Socket) Receive(wait bool) ([]byte, error) {
+	var n int
+	var err error
+	rerr := s.raw.Read(func(fd uintptr) bool {
+		err = uninterrupted(func() error {
+			n, _, err = unix.Recvfrom(int(fd), s.in, unix.MSG_DONTWAIT|unix.MSG_TRUNC)
+			return err
+		})
+		return !wait || !errors.Is(err, unix.EAGAIN)
+	})
+	switch {
+	case rerr != nil:
+		return nil, rerr
+	case errors.Is(err, unix.EAGAIN):
+		return nil, nil
+	case err != nil:
+		return nil, err
+	case n > len(s.in):
+		return nil, fmt.Errorf("netlink datagram of %d bytes, room for %d", n, len(s.in))
+	}
+	return s.in[:n], nil
+}
+
+// uninterrupted makes a system call again when a signal came first: nothing has
+// happened then.
+func uninterrupted(call func() error) error {
+	for {
+		if err := call(); !errors.Is(err, unix.EINTR) {
+			return err
+		}
+	}
+}
