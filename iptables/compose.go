@@ -1,7 +1,6 @@
 package iptables
 
 import (
-	"math"
 	"net/netip"
 	"time"
 
@@ -77,8 +76,8 @@ func (in *interpreter) balanced(key view.Key, p *view.Port, pod, node, outside *
 	}
 	// All clients but those from outside get any endpoint, and their address is
 	// hidden unless they are pods; those from outside keep theirs.
-	p.LocalOnly = outside.fate != balanced || !sameEndpoints(node.endpoints, outside.endpoints) ||
-		!sameEndpoints(pod.endpoints, outside.endpoints) || node.masquerade && !outside.masquerade || outside.local
+	p.LocalOnly = outside.fate != balanced || !view.SameEndpoints(node.endpoints, outside.endpoints) ||
+		!view.SameEndpoints(pod.endpoints, outside.endpoints) || node.masquerade && !outside.masquerade || outside.local
 	p.Endpoints = outside.endpoints
 	if p.LocalOnly {
 		p.Endpoints, p.Local = node.endpoints, outside.endpoints
@@ -90,7 +89,7 @@ func (in *interpreter) balanced(key view.Key, p *view.Port, pod, node, outside *
 		}
 	}
 	switch {
-	case p.LocalOnly && !pod.masquerade && sameEndpoints(pod.endpoints, p.Endpoints) && (len(in.PodCIDRs) > 0 || len(in.PodInterfaces) > 0):
+	case p.LocalOnly && !pod.masquerade && view.SameEndpoints(pod.endpoints, p.Endpoints) && (len(in.PodCIDRs) > 0 || len(in.PodInterfaces) > 0):
 		p.Masquerade = view.OffCluster
 	case p.LocalOnly:
 		p.Masquerade = view.All
@@ -106,18 +105,6 @@ func (in *interpreter) balanced(key view.Key, p *view.Port, pod, node, outside *
 	if len(p.Endpoints) > 0 && total < 1-1e-6 {
 		in.warn(line, "%.4g %% of the connections to %s find no endpoint: the last rule of the cascade has a probability", 100*(1-total), key)
 	}
-}
-
-func sameEndpoints(a, b []view.Endpoint) bool {
-	if len(a) != len(b) {
-		return false
-	}
-	for i := range a {
-		if a[i].AddrPort != b[i].AddrPort || math.Abs(a[i].Share-b[i].Share) > 1e-9 {
-			return false
-		}
-	}
-	return true
 }
 
 // follow walks the connections of one kind of client: through the table nat, and

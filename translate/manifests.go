@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math"
 	"net/netip"
 	"slices"
 	"strings"
@@ -27,7 +26,7 @@ func Manifests(w io.Writer, r *iptables.Reading, node string) error {
 		r.Warnings = append(r.Warnings, iptables.Warning{Text: text})
 	}
 	for key, p := range r.View {
-		if !even(p.Endpoints) || !even(p.Local) {
+		if !view.SameShares(p.Endpoints) || !view.SameShares(p.Local) {
 			r.Warnings = append(r.Warnings, iptables.Warning{Line: r.Frontends[key].Line,
 				Text: fmt.Sprintf("the endpoints of %s at %s have different shares, which EndpointSlices can't say: each will have the same", p.Service, key)})
 		}
@@ -52,16 +51,6 @@ func Manifests(w io.Writer, r *iptables.Reading, node string) error {
 		}
 	}
 	return nil
-}
-
-// even says that all endpoints have the same share, but for what is rounded.
-func even(list []view.Endpoint) bool {
-	for _, e := range list {
-		if math.Abs(e.Share-1/float64(len(list))) > 1e-4/float64(len(list)) {
-			return false
-		}
-	}
-	return true
 }
 
 // flags are those that make the node as the rules have it.

@@ -149,7 +149,7 @@ func (p *Port) summary() string {
 // or less changes the shares of all others; those are told only where that is not
 // the whole reason.
 func compareEndpoints(key Key, what string, want, have []Endpoint) []Finding {
-	if sameEndpoints(want, have) {
+	if SameEndpoints(want, have) {
 		return nil
 	}
 	type pair struct{ want, have float64 }
@@ -160,7 +160,7 @@ func compareEndpoints(key Key, what string, want, have []Endpoint) []Finding {
 	for _, e := range have {
 		both[e.AddrPort] = pair{both[e.AddrPort].want, e.Share}
 	}
-	shares := len(want) == len(both) && len(have) == len(both) || !even(want) || !even(have)
+	shares := len(want) == len(both) && len(have) == len(both) || !SameShares(want) || !SameShares(have)
 	var list []Finding
 	for at, share := range both {
 		missing := share.want == 0 || share.have == 0

@@ -56,15 +56,15 @@ func repeats(sorted []Endpoint) bool {
 // by more.
 func sameShare(a, b float64) bool { return math.Abs(a-b) <= 1e-4*max(a, b) }
 
-// sameEndpoints takes both lists in one order, and gives false when they aren't.
-func sameEndpoints(a, b []Endpoint) bool {
+// SameEndpoints takes both lists in one order, and gives false when they aren't.
+func SameEndpoints(a, b []Endpoint) bool {
 	return slices.EqualFunc(a, b, func(a, b Endpoint) bool {
 		return a.AddrPort == b.AddrPort && sameShare(a.Share, b.Share)
 	})
 }
 
-// even says that all have the same share.
-func even(list []Endpoint) bool {
+// SameShares says that all have the same share.
+func SameShares(list []Endpoint) bool {
 	for i := range list {
 		if !sameShare(list[i].Share, list[0].Share) {
 			return false

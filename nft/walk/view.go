@@ -143,10 +143,10 @@ func (t *Table) together(all [clients]met) view.Port {
 	pods := t.pods.known()
 	// Those from outside who go where all go, and keep their address as pods do,
 	// although this node's is hidden, are under the policy Local.
-	local := !sameEndpoints(n.endpoints, out.endpoints) || n.masqueraded && !out.masqueraded
+	local := !view.SameEndpoints(n.endpoints, out.endpoints) || n.masqueraded && !out.masqueraded
 	if !local {
 		switch {
-		case !sameEndpoints(p.endpoints, n.endpoints) || n.masqueraded != out.masqueraded || p.affinity != n.affinity || out.affinity != n.affinity || p.masqueraded && !n.masqueraded:
+		case !view.SameEndpoints(p.endpoints, n.endpoints) || n.masqueraded != out.masqueraded || p.affinity != n.affinity || out.affinity != n.affinity || p.masqueraded && !n.masqueraded:
 			return unclear
 		case p.masqueraded:
 			port.Masquerade = view.All
@@ -159,7 +159,7 @@ func (t *Table) together(all [clients]met) view.Port {
 	if !pods {
 		like = out
 	}
-	if out.masqueraded || p.fate != like.fate || !sameEndpoints(p.endpoints, like.endpoints) || p.affinity != like.affinity ||
+	if out.masqueraded || p.fate != like.fate || !view.SameEndpoints(p.endpoints, like.endpoints) || p.affinity != like.affinity ||
 		out.fate == translated && out.affinity != n.affinity {
 		return unclear
 	}
@@ -174,8 +174,6 @@ func (t *Table) together(all [clients]met) view.Port {
 	}
 	return port
 }
-
-func sameEndpoints(a, b []view.Endpoint) bool { return slices.Equal(a, b) }
 
 // String is what is met, in words.
 func (m met) String() string {
