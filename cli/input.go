@@ -22,8 +22,18 @@ type input struct {
 	wrong bool
 }
 
-// read reads manifests and prints what is wrong with them.
+// read makes the model of manifests, and prints what is wrong with them and which
+// objects in them are of no concern.
 func (o *options) read(files []string, stdin io.Reader, errs io.Writer) (*input, error) {
+	objects := readManifests(files, stdin, errs)
+	if text := objects.PassedOverText(); text != "" {
+		fmt.Fprintf(errs, "passed over: %s\n", text)
+	}
+	return o.input(objects, errs)
+}
+
+// readManifests reads objects, and prints what is wrong with them.
+func readManifests(files []string, stdin io.Reader, errs io.Writer) *manifests.Objects {
 	objects := manifests.Read(files, stdin)
 	for _, err := range objects.Errors {
 		fmt.Fprintf(errs, "error: %v\n", err)
@@ -31,10 +41,7 @@ func (o *options) read(files []string, stdin io.Reader, errs io.Writer) (*input,
 	for _, err := range objects.Warnings {
 		fmt.Fprintf(errs, "warning: %v\n", err)
 	}
-	if text := objects.PassedOverText(); text != "" {
-		fmt.Fprintf(errs, "passed over: %s\n", text)
-	}
-	return o.input(objects, errs)
+	return objects
 }
 
 // input makes the model of objects and prints what is wrong with them.

@@ -49,13 +49,7 @@ type wanted struct {
 // API server doesn't give is noted, but for the Services themselves.
 func (s *source) read(ctx context.Context, stdin io.Reader, errs io.Writer, want wanted) (*objects, error) {
 	if len(s.files) > 0 {
-		all := &objects{Objects: manifests.Read(s.files, stdin)}
-		for _, err := range all.Errors {
-			fmt.Fprintf(errs, "error: %v\n", err)
-		}
-		for _, err := range all.Warnings {
-			fmt.Fprintf(errs, "warning: %v\n", err)
-		}
+		all := &objects{Objects: readManifests(s.files, stdin, errs)}
 		if len(all.Services) == 0 && len(all.Errors) > 0 {
 			return nil, fmt.Errorf("no Service could be read (see above)")
 		}
