@@ -24,12 +24,14 @@ type reach struct {
 	since time.Time
 	// missing are the rights that were asked for in vain, as in "list services".
 	missing map[string]bool
+	// unserved are the resources that the API server does not have, asked for so.
+	unserved map[string]bool
 }
 
 // tellReach is the configuration with a reach in it.
 func tellReach(api *rest.Config, log logr.Logger) (*rest.Config, *reach) {
 	api = rest.CopyConfig(api)
-	r := &reach{log: log.WithValues("server", api.Host), missing: map[string]bool{}}
+	r := &reach{log: log.WithValues("server", api.Host), missing: map[string]bool{}, unserved: map[string]bool{}}
 	api.Wrap(func(next http.RoundTripper) http.RoundTripper { return &reached{next, r} })
 	return api, r
 }
@@ -67,6 +69,14 @@ func (r *reach) answered(right string, status int) {
 		delete(r.missing, right)
 		r.log.Info("A right is missing no more", "right", right)
 	}
+	// A list that is empty is found.
+	switch unserved := status == http.StatusNotFound && (strings.HasPrefix(right, "list ") || strings.HasPrefix(right, "watch ")); {
+	case unserved && !r.unserved[right]:
+		r.unserved[right] = true
+		r.log.Info("The API server does not have a resource; the rest goes on without it", "request", right, "fix", "ServiceCIDRs are there from Kubernetes 1.33 on")
+	case !unserved:
+		delete(r.unserved, right)
+	}
 }
 
 func (r *reach) failed(err error) {
@@ -102,11 +112,17 @@ func (r *reach) rights() error {
 	return fmt.Errorf("may not %s at the API server: grant it in the ClusterRole kube-verdict", strings.Join(slices.Sorted(maps.Keys(r.missing)), ", "))
 }
 
-// lacks says whether a resource can't be listed for want of a right.
+// lacks says whether a resource can't be listed, for want of a right or because there
+// is none.
 func (r *reach) lacks(resource string) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.missing["list "+resource] || r.missing["watch "+resource]
+	for _, verb := range []string{"list ", "watch "} {
+		if r.missing[verb+resource] || r.unserved[verb+resource] {
+			return true
+		}
+	}
+	return false
 }
 
 // right is what a request needs, as a verb and a resource.
@@ -136,7 +152,7 @@ func right(request *http.Request) string {
 }
 
 // without reads a resource at the start, and says whether it has to go on without
-// it, because it may not be read. A reconciler follows when it may.
+// it, because it can't be read. A reconciler follows when it can.
 func (r *reach) without(ctx context.Context, resource string, load func(context.Context) error) (without bool, err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -152,7 +168,7 @@ func (r *reach) without(ctx context.Context, resource string, load func(context.
 			return false, ctx.Err()
 		case <-look.C:
 			if r.lacks(resource) {
-				r.log.Info("Going on without a resource that may not be read", "resource", resource)
+				r.log.Info("Going on without a resource that can't be read", "resource", resource)
 				return true, nil
 			}
 		}

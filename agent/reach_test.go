@@ -31,7 +31,7 @@ func TestRightsAreNamed(t *testing.T) {
 }
 
 func TestReach(t *testing.T) {
-	r := &reach{log: logr.Discard(), missing: map[string]bool{}}
+	r := &reach{log: logr.Discard(), missing: map[string]bool{}, unserved: map[string]bool{}}
 	r.answered("list services", http.StatusForbidden)
 	r.answered("list nodes", http.StatusOK)
 	if err := r.rights(); err == nil || !strings.HasPrefix(err.Error(), "may not list services at the API server") || !r.lacks("services") || r.lacks("nodes") {
@@ -40,6 +40,15 @@ func TestReach(t *testing.T) {
 	r.answered("list services", http.StatusOK)
 	if err := r.rights(); err != nil || r.lacks("services") {
 		t.Errorf("with all rights: %v", err)
+	}
+	r.answered("get services", http.StatusNotFound)
+	r.answered("list servicecidrs.networking.k8s.io", http.StatusNotFound)
+	if err := r.rights(); err != nil || r.lacks("services") || !r.lacks("servicecidrs.networking.k8s.io") {
+		t.Errorf("a resource that there is not, and an object: %v", err)
+	}
+	r.answered("list servicecidrs.networking.k8s.io", http.StatusOK)
+	if r.lacks("servicecidrs.networking.k8s.io") {
+		t.Error("a resource that there is now is still lacking")
 	}
 	r.failed(errors.New("broken"))
 	if err := r.check(); err != nil {

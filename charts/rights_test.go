@@ -10,7 +10,9 @@ import (
 	"testing"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/kube-verdict/kube-verdict/internal/testbed"
@@ -92,6 +94,18 @@ func TestMissingRightsAreNamed(t *testing.T) {
 		}
 		return out
 	}
+	// It also hears of changes.
+	later := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "later"}, Spec: corev1.ServiceSpec{Ports: []corev1.ServicePort{{Port: 80}}}}
+	if err := plane.Client.Create(t.Context(), later); err != nil {
+		t.Fatal(err)
+	}
+	wait("the new Service to be programmed", func() error {
+		listing, err := node.Run("nft", "list", "set", "ip", "kube-verdict", "no-endpoints")
+		if err == nil && !strings.Contains(listing, `"default/later"`) {
+			err = errors.New(listing)
+		}
+		return err
+	})
 	if strings.Contains(cidrs(), "elements") {
 		t.Error("it knows the ServiceCIDRs, which it may not read")
 	}

@@ -8,6 +8,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
 )
 
 // NodeReconciler follows the Node object that stands for this machine.
@@ -41,5 +42,7 @@ func (r *NodeReconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.
 
 // SetupWithManager watches the Node that CacheOptions selects.
 func (r *NodeReconciler) SetupWithManager(mgr ctrl.Manager) error {
-	return ctrl.NewControllerManagedBy(mgr).For(&corev1.Node{}).Complete(r)
+	return ctrl.NewControllerManagedBy(mgr).Named("node").
+		WatchesRawSource(watch(mgr, &corev1.Node{}, &handler.EnqueueRequestForObject{})).
+		Complete(r)
 }

@@ -137,9 +137,9 @@ func (r *ServiceReconciler) release(name proxy.Name) (left time.Duration) {
 
 // SetupWithManager watches Services and EndpointSlices.
 func (r *ServiceReconciler) SetupWithManager(mgr ctrl.Manager) error {
-	return ctrl.NewControllerManagedBy(mgr).
-		For(&corev1.Service{}).
-		Watches(&discoveryv1.EndpointSlice{}, handler.EnqueueRequestsFromMapFunc(serviceOf)).
+	return ctrl.NewControllerManagedBy(mgr).Named("service").
+		WatchesRawSource(watch(mgr, &corev1.Service{}, &handler.EnqueueRequestForObject{})).
+		WatchesRawSource(watch(mgr, &discoveryv1.EndpointSlice{}, handler.EnqueueRequestsFromMapFunc(serviceOf))).
 		Complete(r)
 }
 

@@ -7,6 +7,7 @@ import (
 	networkingv1 "k8s.io/api/networking/v1"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
 )
 
 // ServiceCIDRReconciler follows the networks that ClusterIPs are allocated from
@@ -45,5 +46,7 @@ func (r *ServiceCIDRReconciler) Load(ctx context.Context) error {
 
 // SetupWithManager watches ServiceCIDRs.
 func (r *ServiceCIDRReconciler) SetupWithManager(mgr ctrl.Manager) error {
-	return ctrl.NewControllerManagedBy(mgr).For(&networkingv1.ServiceCIDR{}).Complete(r)
+	return ctrl.NewControllerManagedBy(mgr).Named("servicecidr").
+		WatchesRawSource(watch(mgr, &networkingv1.ServiceCIDR{}, &handler.EnqueueRequestForObject{})).
+		Complete(r)
 }
