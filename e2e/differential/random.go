@@ -39,16 +39,29 @@ func randomService(r *rand.Rand, number int) Service {
 		s.Ports = append(s.Ports, Port{"TCP", 81, 8081})
 	}
 	if r.IntN(4) == 0 {
+		s.Ports = append(s.Ports, Port{"SCTP", 80, 8080})
+	}
+	if r.IntN(4) == 0 {
 		s.Affinity = 100
 	}
+	s.Taken = randomTaken(r, number)
 	s.Endpoints = randomEndpoints(r)
 	return outside(r, s)
+}
+
+// randomTaken is whose address a Service has as an external IP, too. It is one Service's
+// alone: what becomes of an address that two claim is not asked (see wanted).
+func randomTaken(r *rand.Rand, number int) string {
+	if number > 1 {
+		return ""
+	}
+	return pick(r, "", "", "", "node", "pod")
 }
 
 // outside is what only Services that are reached from outside may have.
 func outside(r *rand.Rand, s Service) Service {
 	s.ETPLocal, s.Balancer, s.Ranges = false, "", nil
-	if s.Type != "ClusterIP" || s.External {
+	if s.Type != "ClusterIP" || s.External || s.Taken != "" {
 		s.ETPLocal = r.IntN(2) == 0
 	}
 	if s.Type == "LoadBalancer" {
@@ -80,7 +93,7 @@ func randomEndpoints(r *rand.Rand) []Endpoint {
 }
 
 func changed(r *rand.Rand, s Service) Service {
-	switch r.IntN(8) {
+	switch r.IntN(9) {
 	case 0:
 		s.Type = pick(r, "ClusterIP", "NodePort", "LoadBalancer")
 		return outside(r, s)
@@ -95,6 +108,9 @@ func changed(r *rand.Rand, s Service) Service {
 		s.Affinity = map[bool]int{true: 0, false: 100}[s.Affinity > 0]
 	case 5:
 		s.Proxy = map[bool]string{true: "", false: "another"}[s.Proxy != ""]
+	case 6:
+		s.Taken = randomTaken(r, s.Number)
+		return outside(r, s)
 	default:
 		s.Endpoints = randomEndpoints(r)
 	}
