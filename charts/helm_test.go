@@ -84,7 +84,9 @@ func TestHelmLintsTheChart(t *testing.T) {
 	}
 }
 
-// An API server takes all objects of its own types, whichever the values are.
+// An API server takes all objects of its own types, whichever the values are. It looks
+// closer than schemas do, as kubeconform has them: also at what admission and defaults
+// make of them.
 func TestAPIServerTakesTheChart(t *testing.T) {
 	plane := testbed.NewTestControlPlane(t, testbed.ControlPlaneOptions{})
 	api := client.NewDryRunClient(client.WithFieldValidation(plane.Client, metav1.FieldValidationStrict))

@@ -26,7 +26,7 @@ func TestDocumentedOutput(t *testing.T) {
 	if err := os.Symlink(self, filepath.Join(bin, "kube-verdict")); err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range []string{"../docs/explain.md", "../docs/iptables.md"} {
+	for _, name := range []string{"../docs/explain.md", "../docs/iptables.md", "../docs/troubleshooting.md"} {
 		ns := testbed.NewTestNamespace(t)
 		text, err := os.ReadFile(name)
 		if err != nil {
@@ -41,9 +41,9 @@ func TestDocumentedOutput(t *testing.T) {
 					continue
 				}
 				out.WriteString(line)
-				cmd := exec.Command("sh", "-c", strings.ReplaceAll(command, "kube-verdict ", filepath.Join(bin, "kube-verdict")+" "))
+				cmd := exec.Command("sh", "-c", command)
 				cmd.Dir = ".."
-				cmd.Env = append(os.Environ(), "NODE_NAME=worker1.ocp4.labs.semperti.local", "KUBECONFIG=", programVariable+"=true")
+				cmd.Env = append(os.Environ(), "PATH="+bin+":"+os.Getenv("PATH"), "NODE_NAME=worker1.ocp4.labs.semperti.local", "KUBECONFIG=", programVariable+"=true")
 				cmd.Stdout, cmd.Stderr = &out, &out
 				if err := ns.Do(cmd.Run); err != nil {
 					t.Errorf("%s: %s: %v", name, command, err)
