@@ -5,7 +5,6 @@ import (
 	"math"
 	"net/http"
 	goruntime "runtime"
-	"runtime/debug"
 	"sync/atomic"
 	"time"
 
@@ -71,6 +70,9 @@ const handOver = 5 * time.Second
 
 // Run follows the API server and programs the kernel until the context ends.
 func Run(ctx context.Context, api *rest.Config, c Config, log logr.Logger) error {
+	tuning, tuned := context.WithCancel(ctx)
+	defer tuned()
+	go tuneMemory(tuning)
 	conn, err := kernel.Open(0)
 	if err != nil {
 		return err
@@ -167,7 +169,7 @@ func Run(ctx context.Context, api *rest.Config, c Config, log logr.Logger) error
 		// What reads a cache waits until it is synced. The manager must know of no
 		// cache before it starts: it would wait itself, and not end when it is told
 		// to meanwhile.
-		if err := controllers.IndexFields(ctx, mgr.GetFieldIndexer()); err != nil {
+		if err := controllers.IndexFields(ctx, mgr.GetCache()); err != nil {
 			return err
 		}
 		without, err := reach.without(ctx, "nodes", func(ctx context.Context) error { return node.load(ctx, mgr.GetCache()) })
@@ -197,8 +199,7 @@ func Run(ctx context.Context, api *rest.Config, c Config, log logr.Logger) error
 		return programmer.Run(ctx, func() {
 			ready.Store(true)
 			log.Info("Services are programmed")
-			// A start takes several times the memory of what follows.
-			go debug.FreeOSMemory()
+			go freeMemory(tuning)
 		})
 	}))
 	if err != nil {

@@ -14,6 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/selection"
 	"k8s.io/client-go/rest"
+	toolscache "k8s.io/client-go/tools/cache"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -45,7 +46,7 @@ func CacheOptions(node string, scope proxy.Scope, triggered func(proxy.Name, tim
 			},
 			&discoveryv1.EndpointSlice{}: {
 				Label:                 labels.NewSelector().Add(*notHeadless),
-				Transform:             slim(newSlicer(triggered).slim),
+				Transform:             transform(newSlicer(triggered).pack),
 				UnsafeDisableDeepCopy: shared,
 			},
 			&corev1.Node{}: {
@@ -72,24 +73,40 @@ func Kinds(*rest.Config, *http.Client) (meta.RESTMapper, error) {
 	return kinds, nil
 }
 
-// IndexFields prepares the look-up of a Service's EndpointSlices.
-func IndexFields(ctx context.Context, indexer client.FieldIndexer) error {
-	return indexer.IndexField(ctx, &discoveryv1.EndpointSlice{}, serviceIndex, func(o client.Object) []string {
-		if name := o.GetLabels()[discoveryv1.LabelServiceName]; name != "" {
-			return []string{name}
+// IndexFields prepares the look-up of a Service's EndpointSlices, as the cache's own
+// IndexField would, and under the name that it would have there. But that has each
+// entry twice, once for look-ups in all namespaces, which nobody makes: 4 MB with
+// 10 000 Services.
+func IndexFields(ctx context.Context, informers cache.Informers) error {
+	informer, err := informers.GetInformer(ctx, &discoveryv1.EndpointSlice{}, cache.BlockUntilSynced(false))
+	if err != nil {
+		return err
+	}
+	return informer.AddIndexers(toolscache.Indexers{"field:" + serviceIndex: func(o any) ([]string, error) {
+		slice, ok := o.(*discoveryv1.EndpointSlice)
+		if !ok || serviceNameOf(slice) == "" {
+			return nil, nil
 		}
-		return nil
-	})
+		return []string{slice.Namespace + "/" + serviceNameOf(slice)}, nil
+	}})
 }
 
-// slim makes a function on one kind a cache transformation.
-func slim[T any](f func(T)) func(any) (any, error) {
+// transform makes a function on one kind a cache transformation.
+func transform[T any](f func(T) error) func(any) (any, error) {
 	return func(object any) (any, error) {
 		if o, ok := object.(T); ok {
-			f(o)
+			return object, f(o)
 		}
 		return object, nil
 	}
+}
+
+// slim is transform for a function that can't fail.
+func slim[T any](f func(T)) func(any) (any, error) {
+	return transform(func(o T) error {
+		f(o)
+		return nil
+	})
 }
 
 // slimMeta keeps an object's identity and those labels.

@@ -106,7 +106,9 @@ func (r *ServiceReconciler) hand(ctx context.Context, key types.NamespacedName) 
 	}
 	slices := make([]*discoveryv1.EndpointSlice, len(list.Items))
 	for i := range list.Items {
-		slices[i] = &list.Items[i]
+		if slices[i], err = Unpack(&list.Items[i]); err != nil {
+			return 0, err
+		}
 	}
 	model, problems := proxy.Build(&svc, slices, r.Node())
 	r.Problems(name, problems)
@@ -144,10 +146,10 @@ func (r *ServiceReconciler) SetupWithManager(mgr ctrl.Manager) error {
 }
 
 // serviceOf is the Service that an EndpointSlice belongs to.
-func serviceOf(_ context.Context, slice client.Object) []reconcile.Request {
-	name := slice.GetLabels()[discoveryv1.LabelServiceName]
-	if name == "" {
+func serviceOf(_ context.Context, object client.Object) []reconcile.Request {
+	slice, ok := object.(*discoveryv1.EndpointSlice)
+	if !ok || serviceNameOf(slice) == "" {
 		return nil
 	}
-	return []reconcile.Request{{NamespacedName: types.NamespacedName{Namespace: slice.GetNamespace(), Name: name}}}
+	return []reconcile.Request{{NamespacedName: types.NamespacedName{Namespace: slice.Namespace, Name: serviceNameOf(slice)}}}
 }

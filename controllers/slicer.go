@@ -1,79 +1,119 @@
 package controllers
 
 import (
+	"fmt"
+	"strings"
 	"sync"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
-	"k8s.io/utils/ptr"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/kube-verdict/kube-verdict/proxy"
 )
 
-// slicer slims EndpointSlices. They are most of what the cache holds, and most
-// of an endpoint is the same as in thousands of others: the name of its node, and
-// the conditions. These are kept once.
+// slicer packs EndpointSlices. They are most of what the cache holds, and as Go's
+// objects they take four times the memory of their protobuf encoding, which is
+// what the cache has of them instead.
+//
+// The cache wants EndpointSlices, so it gets some that have their identity, and the
+// rest in fields that the API server leaves empty: the encoding in selfLink, and the
+// Service's name, which is asked for without the rest, in generateName.
 type slicer struct {
 	// triggered is told when a Service's endpoints changed, as the EndpointSlice
 	// controller notes it.
 	triggered func(proxy.Name, time.Time)
 
-	mu      sync.Mutex
-	strings map[string]*string
-	yes, no *bool
+	mu         sync.Mutex
+	namespaces map[string]string
 }
 
 func newSlicer(triggered func(proxy.Name, time.Time)) *slicer {
-	return &slicer{triggered: triggered, strings: map[string]*string{}, yes: ptr.To(true), no: ptr.To(false)}
+	return &slicer{triggered: triggered, namespaces: map[string]string{}}
 }
 
-// maxShared bounds the strings that are kept: far more than the nodes of a
-// cluster.
-const maxShared = 1 << 16
+// packedMark begins the encoding; no selfLink ever did.
+const packedMark = "\x00"
 
-func (s *slicer) slim(slice *discoveryv1.EndpointSlice) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if at, err := time.Parse(time.RFC3339Nano, slice.Annotations[corev1.EndpointsLastChangeTriggerTime]); err == nil {
-		s.triggered(proxy.Name{Namespace: slice.Namespace, Name: slice.Labels[discoveryv1.LabelServiceName]}, at)
+func packed(slice *discoveryv1.EndpointSlice) bool {
+	return strings.HasPrefix(slice.SelfLink, packedMark)
+}
+
+// pack makes of an EndpointSlice what the cache keeps.
+func (s *slicer) pack(slice *discoveryv1.EndpointSlice) error {
+	if packed(slice) {
+		return nil
 	}
-	slimMeta(&slice.ObjectMeta, discoveryv1.LabelServiceName)
+	name := strings.Clone(slice.Labels[discoveryv1.LabelServiceName])
+	if at, err := time.Parse(time.RFC3339Nano, slice.Annotations[corev1.EndpointsLastChangeTriggerTime]); err == nil {
+		s.triggered(proxy.Name{Namespace: slice.Namespace, Name: name}, at)
+	}
+	content, err := slimSlice(slice).Marshal()
+	if err != nil {
+		return fmt.Errorf("EndpointSlice %s/%s: encode it for the cache: %w", slice.Namespace, slice.Name, err)
+	}
+	*slice = discoveryv1.EndpointSlice{ObjectMeta: metav1.ObjectMeta{
+		Namespace: s.namespace(slice.Namespace), Name: slice.Name, ResourceVersion: slice.ResourceVersion,
+		GenerateName: name, SelfLink: packedMark + string(content),
+	}}
+	return nil
+}
+
+// slimSlice has what packets depend on.
+func slimSlice(slice *discoveryv1.EndpointSlice) *discoveryv1.EndpointSlice {
+	slim := &discoveryv1.EndpointSlice{
+		AddressType: slice.AddressType, Ports: slice.Ports,
+		Endpoints: make([]discoveryv1.Endpoint, len(slice.Endpoints)),
+	}
 	for i := range slice.Endpoints {
 		e := &slice.Endpoints[i]
-		*e = discoveryv1.Endpoint{
-			Addresses: e.Addresses[:min(1, len(e.Addresses))],
-			Conditions: discoveryv1.EndpointConditions{
-				Ready:       s.bool(e.Conditions.Ready),
-				Serving:     s.bool(e.Conditions.Serving),
-				Terminating: s.bool(e.Conditions.Terminating),
-			},
-			NodeName: s.string(e.NodeName),
-			Hints:    e.Hints,
+		slim.Endpoints[i] = discoveryv1.Endpoint{
+			Addresses: e.Addresses[:min(1, len(e.Addresses))], Conditions: e.Conditions, NodeName: e.NodeName, Hints: e.Hints,
 		}
 	}
+	return slim
 }
 
-func (s *slicer) bool(b *bool) *bool {
-	switch {
-	case b == nil:
-		return nil
-	case *b:
-		return s.yes
+// Unpack is an EndpointSlice of the cache as the model is built from it.
+func Unpack(slice *discoveryv1.EndpointSlice) (*discoveryv1.EndpointSlice, error) {
+	if !packed(slice) {
+		return slice, nil
 	}
-	return s.no
+	out := &discoveryv1.EndpointSlice{}
+	if err := out.Unmarshal([]byte(slice.SelfLink[len(packedMark):])); err != nil {
+		return nil, fmt.Errorf("EndpointSlice %s/%s: decode it from the cache: %w", slice.Namespace, slice.Name, err)
+	}
+	out.ObjectMeta = metav1.ObjectMeta{
+		Namespace: slice.Namespace, Name: slice.Name, ResourceVersion: slice.ResourceVersion,
+		Labels: map[string]string{discoveryv1.LabelServiceName: slice.GenerateName},
+	}
+	return out, nil
 }
 
-func (s *slicer) string(v *string) *string {
-	if v == nil {
-		return nil
+// serviceNameOf is the name of the Service that an EndpointSlice of the cache
+// belongs to, if it does.
+func serviceNameOf(slice *discoveryv1.EndpointSlice) string {
+	if packed(slice) {
+		return slice.GenerateName
 	}
-	if shared := s.strings[*v]; shared != nil {
-		return shared
+	return slice.Labels[discoveryv1.LabelServiceName]
+}
+
+// maxNamespaces bounds the names that are kept to be shared.
+const maxNamespaces = 1 << 14
+
+// namespace is the name as other slices have it, so that it is there once.
+func (s *slicer) namespace(name string) string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	shared, ok := s.namespaces[name]
+	if !ok {
+		if len(s.namespaces) == maxNamespaces {
+			clear(s.namespaces)
+		}
+		shared = name
+		s.namespaces[name] = shared
 	}
-	if len(s.strings) == maxShared {
-		clear(s.strings)
-	}
-	s.strings[*v] = v
-	return v
+	return shared
 }

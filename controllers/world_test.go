@@ -149,7 +149,7 @@ func newWorld(t *testing.T) *world {
 	})
 	w.must(err)
 	w.cache = mgr.GetCache()
-	w.must(controllers.IndexFields(w.ctx, mgr.GetFieldIndexer()))
+	w.must(controllers.IndexFields(w.ctx, mgr.GetCache()))
 	loaded := make(chan struct{})
 	services := &controllers.ServiceReconciler{Cache: w.cache, Sink: w, Loaded: loaded, Node: theNode, Problems: w.noteProblems}
 	w.must(services.SetupWithManager(mgr))

@@ -198,6 +198,10 @@ func (w *Writer) Program(changes []Change) ([]Failure, error) {
 		return nil, err
 	}
 	w.short = 0
+	defer func() {
+		w.old.Trim()
+		w.new.Trim()
+	}()
 	var failures []Failure
 	for _, chunk := range w.chunks(pending) {
 		failed, err := w.program(chunk)

@@ -85,8 +85,20 @@ type Objects struct {
 
 // Reset makes it empty, and keeps the room.
 func (o *Objects) Reset() {
+	clear(o.Elements)
 	clear(o.Chains)
 	o.Elements, o.Chains = o.Elements[:0], o.Chains[:0]
+}
+
+// maxKept is the number of elements up to which Trim keeps their room: far more
+// than a change has, far less than a load.
+const maxKept = 4096
+
+// Trim makes it empty, and keeps no more room than small changes need.
+func (o *Objects) Trim() {
+	if o.Reset(); cap(o.Elements) > maxKept {
+		o.Elements = nil
+	}
 }
 
 // Equal says that two chains have the same rules.

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 
 	"golang.org/x/sys/unix"
 
@@ -19,6 +20,7 @@ func (c *Conn) Commit(tx nft.Transaction) error {
 		return nil
 	}
 	b := &batch{encoder: &c.out, tx: tx, next: c.nl.NextSeq}
+	defer c.out.trim()
 	if err := b.encode(); err != nil {
 		return err
 	}
@@ -118,8 +120,11 @@ type sent struct {
 // 16-bit number, and an element with its comment is less than 1 KiB.
 const elementsEnd = 1<<16 - 1<<10
 
+// usualBytes is about what an operation takes: most are elements of IPv4.
+const usualBytes = 64
+
 func (b *batch) encode() error {
-	b.b = b.b[:0]
+	b.b = slices.Grow(b.b[:0], len(b.tx)*usualBytes)
 	b.frame(unix.NFNL_MSG_BATCH_BEGIN)
 	lastAt := 0
 	for i := 0; i < len(b.tx); {

@@ -15,6 +15,17 @@ type encoder struct {
 	b []byte
 }
 
+// maxKept is the size in bytes up to which trim keeps the buffer: enough for most
+// changes, far less than a load.
+const maxKept = 1 << 16
+
+// trim forgets a large buffer.
+func (e *encoder) trim() {
+	if cap(e.b) > maxKept {
+		e.b = nil
+	}
+}
+
 // message opens a message and gives its place for close.
 func (e *encoder) message(typ, flags uint16, seq uint32, family byte, resource uint16) int {
 	at := len(e.b)
