@@ -13,8 +13,11 @@ import (
 )
 
 const (
-	conntrackSettings = "proc/sys/net/netfilter/nf_conntrack_"
+	netfilterSettings = "proc/sys/net/netfilter"
 	hashSize          = "sys/module/nf_conntrack/parameters/hashsize"
+	// fromNode is where the chart mounts the node's settings: a container that is not
+	// privileged can only read its own.
+	fromNode = "run/host"
 	// mostConnections bounds what many cores ask for; an entry takes some 300 bytes.
 	mostConnections = 1 << 20
 )
@@ -23,19 +26,24 @@ const (
 // does: limits are raised, never lowered, and a time of zero is left alone. It goes
 // on after a setting that can't be set, and says which these are.
 func setConntrack(root string, c config.Conntrack, cores int) (failed []error) {
-	set := func(name string, wanted int, enough func(now int) bool) {
-		if err := setNumber(filepath.Join(root, name), wanted, enough); err != nil {
+	set := func(path string, wanted int, enough func(now int) bool) {
+		if err := setNumber(path, wanted, enough); err != nil {
 			failed = append(failed, err)
 		}
 	}
+	dir := filepath.Join(root, fromNode, netfilterSettings)
+	if _, err := os.Stat(dir); err != nil {
+		dir = filepath.Join(root, netfilterSettings)
+	}
+	setting := func(name string) string { return filepath.Join(dir, "nf_conntrack_"+name) }
 	if c.MaxPerCore > 0 {
 		most := min(max(c.MaxPerCore*cores, c.Min), mostConnections)
 		if c.MaxPerCore*cores <= c.Min {
 			most = c.Min // which is not bounded
 		}
 		atLeast := func(n int) func(int) bool { return func(now int) bool { return now >= n } }
-		set(conntrackSettings+"max", most, atLeast(most))
-		set(hashSize, most/4, atLeast(most/4))
+		set(setting("max"), most, atLeast(most))
+		set(filepath.Join(root, hashSize), most/4, atLeast(most/4))
 	}
 	for _, s := range []struct {
 		name string
@@ -47,11 +55,11 @@ func setConntrack(root string, c config.Conntrack, cores int) (failed []error) {
 		{"udp_timeout_stream", c.UDPStreamTimeout},
 	} {
 		if seconds := int(s.time.Seconds()); seconds > 0 {
-			set(conntrackSettings+s.name, seconds, func(now int) bool { return now == seconds })
+			set(setting(s.name), seconds, func(now int) bool { return now == seconds })
 		}
 	}
 	if c.TCPBeLiberal {
-		set(conntrackSettings+"tcp_be_liberal", 1, func(now int) bool { return now == 1 })
+		set(setting("tcp_be_liberal"), 1, func(now int) bool { return now == 1 })
 	}
 	return failed
 }

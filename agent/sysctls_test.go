@@ -27,7 +27,7 @@ func TestConntrackLimit(t *testing.T) {
 	} {
 		root := t.TempDir()
 		file := func(name string) string { return filepath.Join(root, name) }
-		for name, text := range map[string]string{conntrackSettings + "max": tc.now, hashSize: tc.nowHash} {
+		for name, text := range map[string]string{netfilterSettings + "/nf_conntrack_max": tc.now, hashSize: tc.nowHash} {
 			if err := os.MkdirAll(filepath.Dir(file(name)), 0o755); err != nil {
 				t.Fatal(err)
 			}
@@ -38,10 +38,32 @@ func TestConntrackLimit(t *testing.T) {
 		if failed := setConntrack(root, tc.c, tc.cores); len(failed) > 0 {
 			t.Errorf("%s: %v", tc.what, failed)
 		}
-		for name, want := range map[string]string{conntrackSettings + "max": tc.want, hashSize: tc.newHash} {
+		for name, want := range map[string]string{netfilterSettings + "/nf_conntrack_max": tc.want, hashSize: tc.newHash} {
 			if now, err := os.ReadFile(file(name)); err != nil || strings.TrimSpace(string(now)) != want {
 				t.Errorf("%s: %s is %s, %v, want %s", tc.what, name, now, err, want)
 			}
+		}
+	}
+}
+
+// What is mounted of the node is set, and not what the container has itself.
+func TestConntrackOfTheNode(t *testing.T) {
+	root := t.TempDir()
+	own, node := filepath.Join(root, netfilterSettings), filepath.Join(root, fromNode, netfilterSettings)
+	for _, dir := range []string{own, node} {
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(dir, "nf_conntrack_tcp_be_liberal"), []byte("0\n"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if failed := setConntrack(root, config.Conntrack{TCPBeLiberal: true}, 1); len(failed) > 0 {
+		t.Error(failed)
+	}
+	for dir, want := range map[string]string{own: "0", node: "1"} {
+		if now, err := os.ReadFile(filepath.Join(dir, "nf_conntrack_tcp_be_liberal")); err != nil || strings.TrimSpace(string(now)) != want {
+			t.Errorf("%s has %s, %v, want %s", dir, now, err, want)
 		}
 	}
 }

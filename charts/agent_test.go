@@ -116,6 +116,53 @@ func TestAgentHasWhatItNeeds(t *testing.T) {
 	}
 }
 
+// The settings of the node that kube-proxy sets are set: by an agent whose own /proc/sys
+// is read-only, through what the DaemonSet mounts.
+func TestAgentSetsTheNodesSettings(t *testing.T) {
+	node := testbed.NewTestNode(t, netip.MustParseAddr("10.240.0.11"))
+	host, err := node.AddClient("control-plane", netip.MustParseAddr("198.18.0.10"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	plane := testbed.NewTestControlPlane(t, testbed.ControlPlaneOptions{Host: host})
+	const setting = "/proc/sys/net/netfilter/nf_conntrack_tcp_timeout_close_wait"
+	now := func() string {
+		t.Helper()
+		out, err := node.Run("cat", setting)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return strings.TrimSpace(out)
+	}
+	const want = "3600"
+	if now() == want {
+		t.Fatalf("%s is %s from the start", setting, want)
+	}
+	for _, tc := range []struct {
+		what string
+		i    *installation
+		set  bool
+	}{
+		{"without the mount", chart(t, "nodeSysctls: false"), false},
+		{"with it", chart(t, ""), true},
+	} {
+		before := now()
+		args := append(tc.i.args(t), "--node-name=worker", "--kubeconfig="+plane.Kubeconfig())
+		agent, err := node.Start("unshare", mounting(tc.i, program(t), args...)...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = testbed.Wait(time.Minute, "the agent", func() error { return get(node, "127.0.0.1:10356", "/readyz") })
+		after, said := now(), agent.Output()
+		if err := errors.Join(err, agent.Stop()); err != nil {
+			t.Fatalf("%s: %v:\n%s", tc.what, err, said)
+		}
+		if complained := strings.Contains(said, "tcp_timeout_close_wait: read-only file system"); complained == tc.set || tc.set && after != want || !tc.set && after != before {
+			t.Errorf("%s: the setting was %s and is %s; the agent said:\n%s", tc.what, before, after, said)
+		}
+	}
+}
+
 // confined starts the agent with what the container has: one capability, no way to
 // another, and a file system that can't be written to.
 func confined(t *testing.T, node *testbed.Node, args ...string) *testbed.Process {
@@ -132,10 +179,28 @@ func confined(t *testing.T, node *testbed.Node, args ...string) *testbed.Process
 	return agent
 }
 
+// enter makes the file system one that can't be written to, and takes all but one
+// capability.
+const enter = `mount -o remount,bind,ro / && exec setpriv --inh-caps=-all,+net_admin --bounding-set=-all,+net_admin --no-new-privs "$@"`
+
 // inside are the arguments with which unshare runs the program like that.
 func inside(program string, args ...string) []string {
-	const enter = `mount -o remount,bind,ro / && exec setpriv --inh-caps=-all,+net_admin --bounding-set=-all,+net_admin --no-new-privs "$@"`
 	return append([]string{"--mount", "sh", "-c", enter, "sh", program}, args...)
+}
+
+// mounting is inside with a /proc/sys as containers have it, and what the DaemonSet
+// mounts of the node.
+func mounting(i *installation, program string, args ...string) []string {
+	script := "mount -t tmpfs tmpfs /run && "
+	for _, m := range i.container().VolumeMounts {
+		for _, v := range i.agents.Spec.Template.Spec.Volumes {
+			if v.Name == m.Name && v.HostPath != nil {
+				script += fmt.Sprintf("mkdir -p %s && mount --bind %s %s && ", m.MountPath, v.HostPath.Path, m.MountPath)
+			}
+		}
+	}
+	script += "mount --bind /proc/sys /proc/sys && mount -o remount,bind,ro /proc/sys && " + enter
+	return append([]string{"--mount", "sh", "-c", script, "sh", program}, args...)
 }
 
 // as is a kubeconfig for another user.
