@@ -22,6 +22,7 @@ func pages(c Config, probes map[string]http.Handler, start time.Time) map[string
 	all := maps.Clone(probes)
 	all["/configz"] = configz(c.Configuration)
 	all["/flagz"] = flagz(c.Flags)
+	all["/proxyMode"] = http.HandlerFunc(proxyMode)
 	paths := append(slices.Collect(maps.Keys(all)), "/metrics", "/statusz")
 	slices.Sort(paths)
 	all["/statusz"] = statusz(c.Version, paths, start)
@@ -32,6 +33,14 @@ func configz(c config.Configuration) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		writeJSON(w, map[string]config.Configuration{"kubeverdict.io": c})
 	})
+}
+
+// proxyMode answers as kube-proxy does in the mode that is the same to others: what
+// asks, asks what Services are programmed with.
+func proxyMode(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	w.Header().Set("X-Content-Type-Options", "nosniff")
+	_, _ = fmt.Fprint(w, "nftables")
 }
 
 func writeJSON(w http.ResponseWriter, v any) {

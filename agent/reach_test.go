@@ -104,8 +104,9 @@ func TestPages(t *testing.T) {
 		{"/configz", "", []string{`{"kubeverdict.io":{"kind":"KubeVerdictConfiguration","apiVersion":"kubeverdict.io/v1alpha1","scope":"all"`, `"tcpCloseWaitTimeout":"1h0m0s"`}},
 		{"/flagz", "", []string{"\nkube-verdict flagz\nWarning: This endpoint is not meant to be machine parseable", "\nscope=all\n"}},
 		{"/flagz", "application/json;v=v1beta1;g=config.k8s.io;as=Flagz", []string{`{"kind":"Flagz","apiVersion":"config.k8s.io/v1beta1","metadata":{"name":"kube-verdict"},"flags":{"scope":"all"}}`}},
-		{"/statusz", "", []string{"\nkube-verdict statusz\n", "\nUp: 1h0m0s\n", "\nBinary version: v1\n", "\nPaths: /configz /flagz /metrics /readyz /statusz\n"}},
-		{"/statusz", "application/json", []string{`{"kind":"Statusz",`, `"uptimeSeconds":3600`, `"paths":["/configz","/flagz","/metrics","/readyz","/statusz"]`}},
+		{"/proxyMode", "", []string{"nftables"}},
+		{"/statusz", "", []string{"\nkube-verdict statusz\n", "\nUp: 1h0m0s\n", "\nBinary version: v1\n", "\nPaths: /configz /flagz /metrics /proxyMode /readyz /statusz\n"}},
+		{"/statusz", "application/json", []string{`{"kind":"Statusz",`, `"uptimeSeconds":3600`, `"paths":["/configz","/flagz","/metrics","/proxyMode","/readyz","/statusz"]`}},
 	} {
 		status, body := ask(all[tc.page], tc.page, tc.accept)
 		for _, want := range tc.want {

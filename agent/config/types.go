@@ -118,7 +118,7 @@ func Fields() []Field {
 		{"nodePortAddresses", "nodeport-addresses", "Addresses of this node that accept NodePort traffic: CIDRs, or one of `primary` (the first of each family), `all` (but loopback ones), `localhost`."},
 		{"masqueradeAll", "masquerade-all", "Masquerade all traffic to ClusterIPs, from pods as well."},
 		{"masqueradeBit", "masquerade-bit", "Bit of the packet mark, 0 to 31, for traffic to masquerade; no other software on the node may use it."},
-		{"metricsBindAddress", "metrics-bind-address", "Address for `/metrics`, `/configz`, `/statusz`, `/flagz` and probes; `0` for none."},
+		{"metricsBindAddress", "metrics-bind-address", "Address for `/metrics`, `/configz`, `/statusz`, `/flagz`, `/proxyMode` and probes; `0` for none."},
 		{"healthzBindAddress", "health-probe-bind-address", "Address for `/livez`, `/readyz`, and `/healthz` as kube-proxy answers it to load balancers; `0` for none."},
 		{"clientConnection.kubeconfig", "kubeconfig", "File that says how to reach the API server; empty for $KUBECONFIG, else the pod's service account."},
 		{"clientConnection.qps", "", "Requests a second to the API server, on average."},
