@@ -151,3 +151,49 @@ func TestWhatIsToldIsExplained(t *testing.T) {
 		}
 	}
 }
+
+// named is the name of a test, in a page.
+var named = regexp.MustCompile("`(Test[A-Z]\\w+)")
+
+// A test that a page names is one.
+func TestNamedTestsExist(t *testing.T) {
+	t.Chdir("..")
+	tests := map[string]bool{}
+	for _, depth := range []string{"*_test.go", "*/*_test.go", "*/*/*_test.go"} {
+		files, err := filepath.Glob(depth)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, name := range files {
+			text, err := os.ReadFile(name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for line := range strings.Lines(string(text)) {
+				if after, ok := strings.CutPrefix(line, "func Test"); ok {
+					tests["Test"+after[:strings.Index(after, "(")]] = true
+				}
+			}
+		}
+	}
+	pages, err := filepath.Glob("docs/*.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := 0
+	for _, name := range pages {
+		text, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, match := range named.FindAllStringSubmatch(string(text), -1) {
+			found++
+			if !tests[match[1]] {
+				t.Errorf("%s: there is no %s", name, match[1])
+			}
+		}
+	}
+	if found < 10 {
+		t.Errorf("only %d tests are named", found)
+	}
+}
