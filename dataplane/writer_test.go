@@ -55,16 +55,8 @@ func testNftListsEveryState(t *testing.T, layout layoutOf) {
 		for _, svc := range now {
 			services = append(services, svc)
 		}
-		contents, err := dataplane.Contents(layout(config), layout(config).Known(), services)
-		if err != nil {
-			t.Fatal(err)
-		}
-		var script strings.Builder
-		if err := nft.WriteScript(&script, contents...); err != nil {
-			t.Fatal(err)
-		}
 		fresh := testbed.NewTestNamespace(t)
-		load(t, fresh, script.String())
+		load(t, fresh, rendered(t, layout, services))
 		if diff := differs(got, listing(t, fresh, "fresh")); diff != "" {
 			t.Errorf("%s: against a fresh rendering, the kernel has\n%s", change.what, diff)
 		}
@@ -176,13 +168,9 @@ func testARestartWritesNothing(t *testing.T, layout layoutOf) {
 	}
 }
 
-// A table that nft loaded from our own text is as good as one we wrote.
-func TestATableLoadedFromOurTextIsAdopted(t *testing.T) {
-	eachLayout(t, testATableLoadedFromOurTextIsAdopted)
-}
-
-func testATableLoadedFromOurTextIsAdopted(t *testing.T, layout layoutOf) {
-	services := cluster(5, 3)
+// rendered is the script for a fresh table with Services.
+func rendered(t *testing.T, layout layoutOf, services []proxy.Service) string {
+	t.Helper()
 	contents, err := dataplane.Contents(layout(config), layout(config).Known(), services)
 	if err != nil {
 		t.Fatal(err)
@@ -191,8 +179,18 @@ func testATableLoadedFromOurTextIsAdopted(t *testing.T, layout layoutOf) {
 	if err := nft.WriteScript(&script, contents...); err != nil {
 		t.Fatal(err)
 	}
+	return script.String()
+}
+
+// A table that nft loaded from our own text is as good as one we wrote.
+func TestATableLoadedFromOurTextIsAdopted(t *testing.T) {
+	eachLayout(t, testATableLoadedFromOurTextIsAdopted)
+}
+
+func testATableLoadedFromOurTextIsAdopted(t *testing.T, layout layoutOf) {
+	services := cluster(5, 3)
 	ns := testbed.NewTestNamespace(t)
-	load(t, ns, script.String())
+	load(t, ns, rendered(t, layout, services))
 	w := adopt(t, ns, layout)
 	w.program(services...)
 	w.sweep()

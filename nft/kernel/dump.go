@@ -163,7 +163,7 @@ func (c *Conn) readSets(held *nft.Held) error {
 			case setHandle:
 				set.Handle = beUint64(value)
 			case setExpr:
-				set.Counted = nameOf(value) == "counter"
+				set.Counted = exprName(value) == "counter"
 			case unix.NFTA_SET_USERDATA:
 				set.UserData = append([]byte(nil), value...)
 			}

@@ -95,7 +95,7 @@ func (b *batch) expressionAt(s sent, offset int) string {
 			attrs(value, func(_ uint16, expression []byte) {
 				end := pos + nfnetlink.Align(unix.SizeofNlAttr+len(expression))
 				if pos <= offset && offset < end {
-					found = nameOf(expression)
+					found = exprName(expression)
 				}
 				pos = end
 			})
@@ -103,14 +103,4 @@ func (b *batch) expressionAt(s sent, offset int) string {
 		at += nfnetlink.Align(unix.SizeofNlAttr + len(value))
 	})
 	return found
-}
-
-func nameOf(expression []byte) string {
-	name := ""
-	attrs(expression, func(typ uint16, value []byte) {
-		if typ == unix.NFTA_EXPR_NAME {
-			name = cString(value)
-		}
-	})
-	return name
 }
