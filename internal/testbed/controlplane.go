@@ -31,6 +31,9 @@ type ControlPlaneOptions struct {
 	// Host runs the control plane on a host outside a node, at the host's first
 	// address, which programs inside the node can reach. It must have no other.
 	Host *Host
+	// NoControllers leaves the controller manager out, for benchmarks, which write
+	// EndpointSlices themselves and want the processor for what they measure.
+	NoControllers bool
 }
 
 // DefaultServiceCIDR has room for Services of both families.
@@ -92,6 +95,9 @@ func (c *ControlPlane) start() error {
 	}
 	if c.Client, err = client.New(c.Config, client.Options{Scheme: scheme.Scheme}); err != nil {
 		return err
+	}
+	if c.options.NoControllers {
+		return nil
 	}
 	return c.startControllers()
 }

@@ -38,6 +38,27 @@ func (h *Host) Close() {
 	h.Namespace.Close()
 }
 
+// Take gives a host all addresses of a network: whatever is sent there, it is
+// taken for its own. One host is so a stand-in for any number of pods. No other host
+// may have an address of that network, as this one would not send there.
+func (h *Host) Take(network netip.Prefix) error {
+	near, err := h.router.links.LinkByName(h.Link)
+	if err != nil {
+		return err
+	}
+	lo, err := h.links.LinkByName("lo")
+	if err != nil {
+		return err
+	}
+	if err := h.links.RouteAdd(&netlink.Route{
+		LinkIndex: lo.Attrs().Index, Dst: ipNet(network), Type: unix.RTN_LOCAL,
+		Scope: unix.RT_SCOPE_HOST, Table: unix.RT_TABLE_LOCAL,
+	}); err != nil {
+		return fmt.Errorf("making %s local to %s: %w", network, h.Name, err)
+	}
+	return addRoute(h.router.Namespace, near, network, h.router.ends.host(network.Addr()), first(h.router.sources, network.Addr()), 0)
+}
+
 // Node is a namespace that routes for its pods, the way a cluster's node does.
 //
 // Its eth0 leads to Outside, another namespace, which is all the world there is:

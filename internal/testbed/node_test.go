@@ -193,3 +193,18 @@ func TestNodeOfOneFamily(t *testing.T) {
 		t.Error("a node without addresses was made")
 	}
 }
+
+// A host that takes a network is reached at any address of it, and as that address.
+func TestHostTakesNetwork(t *testing.T) {
+	_, a, b, client := world(t)
+	check(t, a.Take(netip.MustParsePrefix("10.245.0.0/16")))
+	for _, at := range []string{"10.245.0.1", "10.245.255.254"} {
+		server := serve(t, a.Namespace, "tcp", netip.AddrPortFrom(addr(at), 8080))
+		for _, from := range []*Host{b, client} {
+			answer, err := from.Ask("tcp", server.Addr, limit)
+			if err != nil || answer.Server != server.Addr {
+				t.Errorf("%s asked at %s: %+v, %v", from.Name, at, answer, err)
+			}
+		}
+	}
+}
