@@ -12,8 +12,12 @@ export KUBE_VERDICT_TOOLS ?=
 # Flags for go test, for example TESTFLAGS='-run TestRender ./nft/...'
 TESTFLAGS ?=
 
+# What make microbench measures, and how often.
+HOT   ?= ./proxy ./nft/maps ./nft/ledger ./nft/kernel ./dataplane ./controllers
+COUNT ?= 6
+
 .DEFAULT_GOAL := help
-.PHONY: help build test unit lint tools demo bench differential image clean
+.PHONY: help build test unit lint tools demo bench microbench differential image clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -40,9 +44,13 @@ demo: build ## show it working, in network namespaces (root)
 	@hack/deps.sh demo
 	go run ./hack/demo
 
-bench: ## measure it against kube-proxy's ruleset, in network namespaces (root)
-	@hack/deps.sh demo
-	go run ./hack/bench
+bench: build ## measure it next to kube-proxy, 45 minutes; ARGS=-quick: 5 minutes, ARGS=-h: flags (root)
+	@hack/deps.sh test
+	@hack/tools.sh etcd kube-apiserver kube-proxy
+	go run ./hack/bench -program $(OUT) $(ARGS)
+
+microbench: ## Go benchmarks of the hot paths, for benchstat: COUNT=n of each (root)
+	go test -run '^$$' -bench . -benchmem -count $(COUNT) -timeout 2h $(HOT)
 
 differential: ## compare with kube-proxy on random clusters: RUNS=n of them, from SEED=n on (root)
 	@hack/deps.sh test

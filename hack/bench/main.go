@@ -1,135 +1,231 @@
-// Bench compares kube-verdict's way into the kernel with kube-proxy's: the same
-// Services, ours over netlink as flat maps, theirs as the ruleset that
-// kube-proxy 1.37 writes (a chain and an anonymous map for each Service port)
-// through the nft program, as it does. Both run in turn, in one run, on one
-// machine; the ratios are what counts.
+// Bench measures kube-verdict next to the real kube-proxy, in its nftables and its
+// iptables mode: on one API server, on the same objects, in turn, each on a node that
+// is a network namespace. It writes what it measured as CSV, and from that a report
+// with plots; docs/benchmarks has those of the last release.
 package main
 
 import (
+	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
+	"os/signal"
+	"path/filepath"
+	"runtime/debug"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 
+	"github.com/go-logr/logr"
+	"k8s.io/klog/v2"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+
 	"github.com/kube-verdict/kube-verdict/internal/testbed"
 )
 
+const usage = `Measures kube-verdict next to the real kube-proxy, side by side.
+
+  make bench                          all of it, about 45 minutes
+  make bench ARGS=-quick              small clusters, about 5 minutes
+  make bench ARGS='-sizes 5000x10 -peers ours,nftables -scenarios "cold start,latency"'
+  go run ./hack/bench -report docs/benchmarks/data.csv     the report again, from its data
+
+It needs root, and what "make tools" builds. Everything happens in network namespaces.
+The results are data.csv, README.md and plots in the directory that -out names.
+
+`
+
 func main() {
-	sizes := flag.String("services", "1000,10000", "numbers of Services, one run each")
-	endpoints := flag.Int("endpoints", 10, "endpoints of each Service")
-	changes := flag.Int("changes", 30, "single changes of each kind to time")
-	flag.Parse()
-	if err := bench(os.Stdout, *sizes, *endpoints, *changes); err != nil {
+	log.SetLogger(logr.Discard())
+	klog.SetLogger(logr.Discard())
+	// What this program itself needs should not disturb what it measures.
+	debug.SetGCPercent(400)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	if err := command(ctx, os.Args[1:]); err != nil && !errors.Is(err, flag.ErrHelp) {
 		fmt.Fprintf(os.Stderr, "error: %v\n", err)
 		os.Exit(1)
 	}
 }
 
-func bench(out *os.File, sizes string, endpoints, changes int) error {
-	fmt.Fprintf(out, "median (min .. max) of the time until the kernel has it\n\n")
-	fmt.Fprintf(out, "| Services x endpoints | what | kube-proxy 1.37's ruleset, nft -f | kube-verdict | ratio |\n|---|---|---|---|---|\n")
-	for text := range strings.SplitSeq(sizes, ",") {
-		n, err := strconv.Atoi(strings.TrimSpace(text))
-		if err != nil || n < 1 {
-			return fmt.Errorf("-services: %q is not a number of Services", text)
-		}
-		if err := compare(out, n, endpoints, changes); err != nil {
-			return err
-		}
+// flags are what the command line has.
+type flags struct {
+	sizes, peers, scenarios, rolling, writerSizes string
+	program, out, report                          string
+	command                                       string // as it can be repeated
+	quick                                         bool
+	options                                       options
+}
+
+func newFlags() (*flags, *flag.FlagSet) {
+	f := &flags{}
+	set := flag.NewFlagSet("bench", flag.ContinueOnError)
+	set.Usage = func() {
+		fmt.Fprint(set.Output(), usage)
+		set.PrintDefaults()
 	}
-	return nil
+	o := &f.options
+	set.BoolVar(&f.quick, "quick", false, "small clusters and short times: other defaults for sizes, rounds, budget and times")
+	set.StringVar(&f.sizes, "sizes", "1000x10,5000x10,5000x50,10000x10,30000x10", "clusters: Services x endpoints of each")
+	set.StringVar(&f.peers, "peers", "ours,nftables,iptables", "proxies: kube-verdict, and kube-proxy in its modes")
+	set.StringVar(&f.scenarios, "scenarios", "all", "some of: "+strings.Join(scenarios, ", "))
+	set.IntVar(&o.rounds, "rounds", 3, "times that each proxy is measured at each size, as far as the budget reaches")
+	set.DurationVar(&o.budget, "budget", 40*time.Minute, "about how long it may take; each proxy is measured once at each size in any case")
+	set.DurationVar(&o.patience, "patience", 2*time.Minute, "how long a proxy is waited for; what takes longer is reported as not finished")
+	set.DurationVar(&o.idle, "idle", 4*time.Second, "time for idle CPU")
+	set.DurationVar(&o.churn, "churn", 12*time.Second, "time with 100 changes a second")
+	set.DurationVar(&o.connections, "connections", time.Second, "time for which connections are counted")
+	set.IntVar(&o.singles, "singles", 10, "single changes of each kind")
+	set.DurationVar(&o.singleTime, "single-time", 15*time.Second, "time after which no more of them are made")
+	set.IntVar(&o.batches, "batches", 4, "batches of 5000 first packets to each destination")
+	set.StringVar(&f.rolling, "rolling", "1000,10000", "endpoints of the Services that are replaced whole")
+	set.StringVar(&f.writerSizes, "writer-sizes", "1000x10,10000x10,30000x10", "loads of the writer alone")
+	set.IntVar(&o.writerLoads, "writer-loads", 3, "times of each load")
+	set.IntVar(&o.writerChanges, "writer-changes", 20, "single changes after each load")
+	set.StringVar(&f.program, "program", "bin/kube-verdict", "the kube-verdict that is measured")
+	set.StringVar(&f.out, "out", "docs/benchmarks", "directory for data.csv, README.md and the plots")
+	set.StringVar(&f.report, "report", "", "measure nothing: write the report and plots of this data.csv, next to it")
+	return f, set
 }
 
-// side is one of the two that are compared, in a namespace of its own.
-type side interface {
-	// load programs all Services into an empty kernel.
-	load(n, endpoints int) error
-	// replace gives a Service another endpoint in place of one, resize another
-	// number of them.
-	replace(service, round int) error
-	resize(service, round int) error
-	close()
+// quick are the defaults of -quick.
+var quick = map[string]string{
+	"sizes": "300x10,1000x10", "rounds": "1", "budget": "5m", "patience": "30s", "idle": "2s", "churn": "5s", "connections": "500ms",
+	"singles": "4", "single-time": "5s", "batches": "2", "rolling": "1000", "writer-sizes": "1000x10", "writer-loads": "2", "writer-changes": "10",
 }
 
-func compare(out *os.File, n, endpoints, changes int) error {
-	const loads = 3
-	var times [2]struct{ load, replace, resize []time.Duration }
-	timed := func(list *[]time.Duration, f func() error) error {
-		start := time.Now()
-		err := f()
-		*list = append(*list, time.Since(start))
+func command(ctx context.Context, args []string) error {
+	f, set := newFlags()
+	if err := set.Parse(args); err != nil {
 		return err
 	}
-	for round := range loads {
-		for i, open := range []func(*testbed.Namespace) (side, error){newPeer, newOurs} {
-			fmt.Fprintf(os.Stderr, "%d x %d: load %d of %d, %s\n", n, endpoints, round+1, loads, []string{"kube-proxy's ruleset", "kube-verdict"}[i])
-			if err := one(open, func(s side) error {
-				t := &times[i]
-				if err := timed(&t.load, func() error { return s.load(n, endpoints) }); err != nil {
+	if set.NArg() > 0 {
+		return fmt.Errorf("%q is no flag; -h lists them", set.Arg(0))
+	}
+	if f.report != "" {
+		records, err := readRecords(f.report)
+		if err != nil {
+			return err
+		}
+		return writeReport(filepath.Dir(f.report), records)
+	}
+	f.command = commandLine(set)
+	if f.quick {
+		given := map[string]bool{}
+		set.Visit(func(f *flag.Flag) { given[f.Name] = true })
+		for name, value := range quick {
+			if !given[name] {
+				if err := set.Set(name, value); err != nil {
 					return err
 				}
-				for c := range changes / loads {
-					service := (c*7919 + round) % n
-					if err := timed(&t.replace, func() error { return s.replace(service, c) }); err != nil {
-						return err
-					}
-				}
-				for c := range changes / loads {
-					service := (c*7919 + round) % n
-					if err := timed(&t.resize, func() error { return s.resize(service, c) }); err != nil {
-						return err
-					}
-				}
-				return nil
-			}); err != nil {
-				return err
 			}
 		}
 	}
-	size := fmt.Sprintf("%d x %d", n, endpoints)
-	row(out, size, "cold load", times[0].load, times[1].load)
-	row(out, size, "one endpoint replaced", times[0].replace, times[1].replace)
-	row(out, size, "one endpoint more or less", times[0].resize, times[1].resize)
+	if err := f.resolve(); err != nil {
+		return err
+	}
+	return measure(ctx, f)
+}
+
+// resolve reads what lists say.
+func (f *flags) resolve() (err error) {
+	o := &f.options
+	if o.sizes, err = parseSizes(f.sizes); err != nil {
+		return fmt.Errorf("-sizes: %w", err)
+	}
+	if o.writerSizes, err = parseSizes(f.writerSizes); err != nil {
+		return fmt.Errorf("-writer-sizes: %w", err)
+	}
+	known := kinds(f.program)
+	for name := range strings.SplitSeq(f.peers, ",") {
+		peer := known[strings.TrimSpace(name)]
+		if peer == nil {
+			return fmt.Errorf("-peers: there is no %q, only ours, nftables and iptables", name)
+		}
+		o.peers = append(o.peers, peer)
+	}
+	o.scenarios = map[string]bool{}
+	for _, name := range scenarios {
+		o.scenarios[name] = f.scenarios == "all"
+	}
+	if f.scenarios != "all" {
+		for name := range strings.SplitSeq(f.scenarios, ",") {
+			name = strings.TrimSpace(name)
+			if !slices.Contains(scenarios, name) {
+				return fmt.Errorf("-scenarios: there is no %q, only %s", name, strings.Join(scenarios, ", "))
+			}
+			o.scenarios[name] = true
+		}
+	}
+	for text := range strings.SplitSeq(f.rolling, ",") {
+		n, err := strconv.Atoi(strings.TrimSpace(text))
+		if err != nil || n < 1 || n > mostRolling {
+			return fmt.Errorf("-rolling: %q is not a number of endpoints from 1 to %d", text, mostRolling)
+		}
+		o.rolling = append(o.rolling, n)
+	}
+	// In the largest of the usual clusters: 10 000 Services, or what there is.
+	for _, s := range o.sizes {
+		if s.services <= 10_000 {
+			o.rollingSize = s
+		}
+	}
+	if o.rounds < 1 || o.singles < 1 || o.batches < 1 {
+		return errors.New("-rounds, -singles and -batches: at least 1 is needed")
+	}
 	return nil
 }
 
-func one(open func(*testbed.Namespace) (side, error), f func(side) error) error {
-	ns, err := testbed.NewNamespace()
+func measure(ctx context.Context, f *flags) error {
+	if slices.ContainsFunc(f.options.peers, func(p *peer) bool { return p.name == ours }) {
+		if err := needsProgram(f.program); err != nil {
+			return err
+		}
+	}
+	for _, tool := range []string{"etcd", "kube-apiserver", "kube-proxy"} {
+		if _, err := testbed.Tool(tool); err != nil {
+			return err
+		}
+	}
+	if err := os.MkdirAll(f.out, 0o755); err != nil {
+		return err
+	}
+	file, err := os.Create(filepath.Join(f.out, "data.csv"))
 	if err != nil {
 		return err
 	}
-	defer ns.Close()
-	s, err := open(ns)
+	defer func() { _ = file.Close() }()
+	recorder, err := newRecorder(file)
 	if err != nil {
 		return err
 	}
-	defer s.close()
-	return f(s)
+	s := &suite{command: f.command, options: f.options, recorder: recorder, progress: &progress{to: os.Stderr, start: time.Now(), budget: f.options.budget}}
+	err = s.run(ctx)
+	took := time.Since(s.progress.start).Round(time.Second).String()
+	// What there is counts, also after a failure.
+	return errors.Join(err, recorder.add(record{scenario: about, what: "duration", text: took}), writeReport(f.out, recorder.records))
 }
 
-func row(out *os.File, size, what string, peer, ours []time.Duration) {
-	fmt.Fprintf(out, "| %s | %s | %s | %s | **%.0fx** |\n", size, what, summary(peer), summary(ours),
-		float64(median(peer))/float64(median(ours)))
-}
-
-func summary(d []time.Duration) string {
-	return fmt.Sprintf("%s (%s .. %s)", short(median(d)), short(slices.Min(d)), short(slices.Max(d)))
-}
-
-func short(d time.Duration) string {
-	switch {
-	case d >= time.Second:
-		return d.Round(10 * time.Millisecond).String()
-	case d >= time.Millisecond:
-		return d.Round(10 * time.Microsecond).String()
+// commandLine is how to do the same again.
+func commandLine(set *flag.FlagSet) string {
+	var args []string
+	set.Visit(func(f *flag.Flag) {
+		if f.Name != "program" && f.Name != "out" {
+			args = append(args, fmt.Sprintf("-%s=%q", f.Name, f.Value.String()))
+		}
+	})
+	if len(args) == 0 {
+		return "make bench"
 	}
-	return d.Round(100 * time.Nanosecond).String()
+	return "make bench ARGS='" + strings.Join(args, " ") + "'"
 }
 
-func median(d []time.Duration) time.Duration {
-	sorted := slices.Sorted(slices.Values(d))
-	return sorted[len(sorted)/2]
+func kubeProxyVersion() string {
+	path, err := testbed.Tool("kube-proxy")
+	if err != nil {
+		return "unknown"
+	}
+	return said(path, "--version")
 }

@@ -13,20 +13,25 @@ import (
 func service(i, endpoints, round int) proxy.Service {
 	port := proxy.Port{
 		Name: "http", Protocol: proxy.TCP, Port: 80,
-		Frontends: []proxy.Frontend{{Addr: addr(10<<24 | 96<<16 + uint32(i))}},
+		Frontends: []proxy.Frontend{{Addr: addrOf(10<<24 | 96<<16 + uint32(i))}},
 	}
 	for e := range endpoints {
 		a := 10<<24 | 128<<16 + uint32(i*endpoints+e)
 		if e == 0 {
 			a += uint32(round) << 21
 		}
-		port.Endpoints = append(port.Endpoints, proxy.Endpoint{AddrPort: netip.AddrPortFrom(addr(a), 8080)})
+		port.Endpoints = append(port.Endpoints, proxy.Endpoint{AddrPort: netip.AddrPortFrom(addrOf(a), 8080)})
 	}
 	return proxy.Service{Name: proxy.Name{Namespace: "bench", Name: "svc-" + strconv.Itoa(i)}, Ports: []proxy.Port{port}}
 }
 
-func addr(n uint32) netip.Addr {
+func addrOf(n uint32) netip.Addr {
 	var b [4]byte
 	binary.BigEndian.PutUint32(b[:], n)
 	return netip.AddrFrom4(b)
+}
+
+func toNumber(a netip.Addr) int {
+	b := a.As4()
+	return int(binary.BigEndian.Uint32(b[:]))
 }

@@ -3,21 +3,22 @@ package main
 import (
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/kube-verdict/kube-verdict/internal/testbed"
 	"github.com/kube-verdict/kube-verdict/proxy"
 )
 
-// peer is kube-proxy 1.37's ruleset for ClusterIPs, written as kube-proxy
-// writes it: one transaction of text for the nft program.
-type peer struct {
+// ruleset is kube-proxy 1.37's for ClusterIPs, written as kube-proxy writes it: one
+// transaction of text for the nft program.
+type ruleset struct {
 	ns        *testbed.Namespace
 	endpoints int
 }
 
-func newPeer(ns *testbed.Namespace) (side, error) { return &peer{ns: ns}, nil }
+func newRuleset(ns *testbed.Namespace) (side, error) { return &ruleset{ns: ns}, nil }
 
-func (p *peer) close() {}
+func (p *ruleset) close() {}
 
 // base is what kube-proxy has whatever the Services are.
 const base = `
@@ -49,7 +50,7 @@ add rule ip kube-proxy filter-output ct state new jump service-endpoints-check
 add rule ip kube-proxy filter-output ct state new jump cluster-ips-check
 `
 
-func (p *peer) load(n, endpoints int) error {
+func (p *ruleset) load(n, endpoints int) (time.Duration, error) {
 	p.endpoints = endpoints
 	var b strings.Builder
 	b.WriteString(base)
@@ -69,7 +70,7 @@ func chain(svc proxy.Service) string {
 }
 
 // chain is how kube-proxy writes a Service port whose endpoints have changed.
-func (p *peer) chain(b *strings.Builder, svc proxy.Service) {
+func (p *ruleset) chain(b *strings.Builder, svc proxy.Service) {
 	endpoints := svc.Ports[0].Endpoints
 	name := chain(svc)
 	fmt.Fprintf(b, "add chain ip kube-proxy %s\nflush chain ip kube-proxy %s\n", name, name)
@@ -84,19 +85,16 @@ func (p *peer) chain(b *strings.Builder, svc proxy.Service) {
 	b.WriteString(" }\n")
 }
 
-func (p *peer) replace(i, round int) error {
+func (p *ruleset) replace(i, round int) (time.Duration, error) {
 	var b strings.Builder
 	p.chain(&b, service(i, p.endpoints, round+1))
 	return p.nft(b.String())
 }
 
-func (p *peer) resize(i, round int) error {
+func (p *ruleset) resize(i, round int) (time.Duration, error) {
 	var b strings.Builder
 	p.chain(&b, service(i, p.endpoints+1-2*(round%2), 0))
 	return p.nft(b.String())
 }
 
-func (p *peer) nft(script string) error {
-	_, err := p.ns.RunInput(strings.NewReader(script), "nft", "-f", "-")
-	return err
-}
+func (p *ruleset) nft(script string) (time.Duration, error) { return nftScript(p.ns, script) }
