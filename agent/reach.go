@@ -24,14 +24,15 @@ type reach struct {
 	since time.Time
 	// missing are the rights that were asked for in vain, as in "list services".
 	missing map[string]bool
-	// unserved are the resources that the API server does not have, asked for so.
-	unserved map[string]bool
+	// unserved are the lists and watches that the API server has no answer to, with its
+	// status: there is no such resource, or no way to ask for it like that.
+	unserved map[string]int
 }
 
 // tellReach is the configuration with a reach in it.
 func tellReach(api *rest.Config, log logr.Logger) (*rest.Config, *reach) {
 	api = rest.CopyConfig(api)
-	r := &reach{log: log.WithValues("server", api.Host), missing: map[string]bool{}, unserved: map[string]bool{}}
+	r := &reach{log: log.WithValues("server", api.Host), missing: map[string]bool{}, unserved: map[string]int{}}
 	api.Wrap(func(next http.RoundTripper) http.RoundTripper { return &reached{next, r} })
 	return api, r
 }
@@ -70,10 +71,11 @@ func (r *reach) answered(right string, status int) {
 		r.log.Info("A right is missing no more", "right", right)
 	}
 	// A list that is empty is found.
-	switch unserved := status == http.StatusNotFound && (strings.HasPrefix(right, "list ") || strings.HasPrefix(right, "watch ")); {
-	case unserved && !r.unserved[right]:
-		r.unserved[right] = true
-		r.log.Info("The API server does not have a resource; the rest goes on without it", "request", right, "fix", "ServiceCIDRs are there from Kubernetes 1.33 on")
+	reads := strings.HasPrefix(right, "list ") || strings.HasPrefix(right, "watch ")
+	switch unserved := reads && (status == http.StatusNotFound || status == http.StatusBadRequest); {
+	case unserved && r.unserved[right] == 0:
+		r.unserved[right] = status
+		r.log.Info("The API server is too old for a request", "request", right, "status", status, "needs", "Kubernetes 1.31; without ServiceCIDRs, which are there from 1.33 on, the rest goes on")
 	case !unserved:
 		delete(r.unserved, right)
 	}
@@ -102,10 +104,15 @@ func (r *reach) check() error {
 	return nil
 }
 
-// rights says which are missing, or nothing.
+// rights says which are missing, or that the API server is too old, or nothing.
 func (r *reach) rights() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	for right, status := range r.unserved {
+		if status == http.StatusBadRequest {
+			return fmt.Errorf("the API server does not understand %q as it is asked: it has to be of Kubernetes 1.31 or newer", right)
+		}
+	}
 	if len(r.missing) == 0 {
 		return nil
 	}
@@ -118,7 +125,7 @@ func (r *reach) lacks(resource string) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, verb := range []string{"list ", "watch "} {
-		if r.missing[verb+resource] || r.unserved[verb+resource] {
+		if r.missing[verb+resource] || r.unserved[verb+resource] == http.StatusNotFound {
 			return true
 		}
 	}

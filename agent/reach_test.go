@@ -31,7 +31,7 @@ func TestRightsAreNamed(t *testing.T) {
 }
 
 func TestReach(t *testing.T) {
-	r := &reach{log: logr.Discard(), missing: map[string]bool{}, unserved: map[string]bool{}}
+	r := &reach{log: logr.Discard(), missing: map[string]bool{}, unserved: map[string]int{}}
 	r.answered("list services", http.StatusForbidden)
 	r.answered("list nodes", http.StatusOK)
 	if err := r.rights(); err == nil || !strings.HasPrefix(err.Error(), "may not list services at the API server") || !r.lacks("services") || r.lacks("nodes") {
@@ -49,6 +49,14 @@ func TestReach(t *testing.T) {
 	r.answered("list servicecidrs.networking.k8s.io", http.StatusOK)
 	if r.lacks("servicecidrs.networking.k8s.io") {
 		t.Error("a resource that there is now is still lacking")
+	}
+	r.answered("list services", http.StatusBadRequest)
+	if err := r.rights(); err == nil || !strings.Contains(err.Error(), "Kubernetes 1.31 or newer") || r.lacks("services") {
+		t.Errorf("an old API server: %v", err)
+	}
+	r.answered("list services", http.StatusOK)
+	if err := r.rights(); err != nil {
+		t.Errorf("a new one: %v", err)
 	}
 	r.failed(errors.New("broken"))
 	if err := r.check(); err != nil {

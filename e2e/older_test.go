@@ -21,16 +21,27 @@ func TestAPIServerWithoutServiceCIDRs(t *testing.T) {
 	svc := w.service("web")
 	w.create(svc)
 	a := w.backend("a", 1)
-	agent := w.startReady("--kubeconfig=" + w.without("/apis/networking.k8s.io/v1/servicecidrs"))
+	agent := w.startReady("--kubeconfig=" + w.older("/apis/networking.k8s.io/v1/servicecidrs", http.StatusNotFound))
 	w.serviceLeadsTo(svc, a)
-	w.must(agent.said("The API server does not have a resource"))
+	w.must(agent.said("The API server is too old for a request"))
 	b := w.backend("b", 2)
 	w.serviceLeadsTo(svc, a, b)
 	agent.terminate()
 }
 
-// without is a kubeconfig for the same API server, which does not have what is at a path.
-func (w *world) without(path string) string {
+// Before Kubernetes 1.31 Services can't be selected by spec.clusterIP, as the agent asks
+// for them: readiness says what is the matter.
+func TestAPIServerIsTooOld(t *testing.T) {
+	w := newWorld(t)
+	agent := w.start("--kubeconfig=" + w.older("/api/v1/services", http.StatusBadRequest))
+	agent.wants(agent.health, "/readyz", http.StatusInternalServerError, `[-]services failed: the Services are not programmed yet: the API server does not understand`)
+	agent.wants(agent.health, "/readyz", http.StatusInternalServerError, "Kubernetes 1.31 or newer")
+	agent.terminate()
+}
+
+// older is a kubeconfig for the same API server, which answers with this status at a
+// path.
+func (w *world) older(path string, status int) string {
 	w.t.Helper()
 	to, err := url.Parse(w.api.Config.Host)
 	w.must(err)
@@ -40,7 +51,7 @@ func (w *world) without(path string) string {
 	through.Transport, through.FlushInterval = transport, -1 // watches
 	server := &http.Server{Handler: http.HandlerFunc(func(answer http.ResponseWriter, request *http.Request) {
 		if strings.HasPrefix(request.URL.Path, path) {
-			http.NotFound(answer, request)
+			http.Error(answer, http.StatusText(status), status)
 			return
 		}
 		through.ServeHTTP(answer, request)
