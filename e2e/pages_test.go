@@ -43,5 +43,5 @@ func TestReadinessTellsOfTheAPIServer(t *testing.T) {
 	agent.wants(agent.metrics, "/readyz?verbose", http.StatusOK, "[+]api-server ok\n")
 	agent.wants(agent.metrics, "/configz", http.StatusOK, `"scope":"all"`)
 	agent.wants(agent.metrics, "/flagz", http.StatusOK, "\nnode-name="+w.name+"\n")
-	agent.wants(agent.metrics, "/statusz", http.StatusOK, "Paths: /configz /flagz /healthz /livez /metrics /readyz /statusz")
+	agent.wants(agent.metrics, "/statusz", http.StatusOK, "Paths: /configz /flagz /healthz /livez /metrics /proxyMode /readyz /statusz")
 }
