@@ -53,7 +53,7 @@ func newRoot() *cobra.Command {
 kernel, as kube-proxy does. A Service is elements of a few nftables maps that
 all Services share, written over netlink:
 
-  VIP . protocol . port         -> goto cluster-6        (map services)
+  VIP . protocol . port         -> 0:6 -> goto cluster-6 (maps services, dispatch)
   a random slot in 0..5                                  (chain cluster-6)
   VIP . protocol . port . slot  -> address . port        (map endpoints)
 

@@ -48,7 +48,7 @@ func mustProgram(b *testing.B, w *dataplane.Writer, changes ...dataplane.Change)
 
 // BenchmarkColdLoad is the time from a model to a full kernel.
 func BenchmarkColdLoad(b *testing.B) {
-	for _, n := range []int{1000, 10_000} {
+	for _, n := range []int{1000, 10_000, 30_000} {
 		b.Run(fmt.Sprintf("%dx10", n), func(b *testing.B) {
 			changes := changesOf(cluster(n, 10))
 			b.ReportAllocs()
@@ -68,7 +68,7 @@ func BenchmarkColdLoad(b *testing.B) {
 // BenchmarkChange is the time of one change, by what changes and by how much
 // else is programmed.
 func BenchmarkChange(b *testing.B) {
-	for _, n := range []int{100, 1000, 10_000} {
+	for _, n := range []int{100, 1000, 10_000, 30_000} {
 		w, _, done := benchWriter(b, flat)
 		mustProgram(b, w, changesOf(cluster(n, 10))...)
 		same := changesOf([]proxy.Service{many("svc-7", "10.96.0.7", 10)})[0]

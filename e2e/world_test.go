@@ -275,9 +275,14 @@ func (w *world) tidy() {
 		tables, err := w.tables()
 		for _, held := range tables {
 			slots, used := 0, map[string]bool{}
+			chains := map[string]string{} // by number
+			for _, e := range held.Sets["dispatch"].Elements {
+				chains[e.Key] = e.Goto
+			}
 			for _, e := range held.Sets["services"].Elements {
 				// "cluster-3", or a chain that leads to it: "external-3".
-				number := e.Goto[strings.LastIndex(e.Goto, "-")+1:]
+				chain := chains[e.Data]
+				number := chain[strings.LastIndex(chain, "-")+1:]
 				n, _ := strconv.Atoi(number)
 				slots += n
 				used["cluster-"+number] = true

@@ -70,7 +70,7 @@ func TestDurations(t *testing.T) {
 func TestWordsAreOfTheLayout(t *testing.T) {
 	layout := maps.NewLayout(layout.Config{})
 	table := layout.Tables()[0]
-	for _, set := range []string{"services", "local-services", "remembered", "no-endpoints", "no-endpoints-nodeport"} {
+	for _, set := range []string{"services", "dispatch", "local-services", "remembered", "no-endpoints", "no-endpoints-nodeport"} {
 		if table.Set(set) == nil {
 			t.Errorf("there is no set %s", set)
 		}

@@ -122,12 +122,12 @@ func (w *words) dispatched(set, target string) string {
 		"sticky": iptables.PrefixService, "sticky-external": iptables.PrefixExternal, "sticky-external-local": iptables.PrefixExternal,
 	}[prefix]
 	switch {
-	case set == "services" && prefix == "cluster-":
+	case set == "dispatch" && prefix == "cluster-":
 		return fmt.Sprintf("%s %s -j %s", w.first(), w.match(), w.clusterIP())
-	case set == "services" && to != "" && w.guarded:
+	case set == "dispatch" && to != "" && w.guarded:
 		fw := w.chain(iptables.PrefixFirewall)
 		return fmt.Sprintf("%s %s -j %s; %s -j %s", w.first(), w.match(), fw, fw, w.chain(to))
-	case set == "services" && to != "":
+	case set == "dispatch" && to != "":
 		return fmt.Sprintf("%s %s -j %s", w.first(), w.match(), w.chain(to))
 	case set == "local-services" && to != "":
 		return fmt.Sprintf("%s -j %s", w.chain(iptables.PrefixExternal), w.chain(to))

@@ -26,7 +26,7 @@ func TestFaultsAreNoticed(t *testing.T) {
 	}
 	const twice = "an endpoint is drawn twice as often"
 	for _, fault := range []struct{ name, script string }{
-		{"a slot is never drawn", "delete element ip kube-verdict services { 10.96.50.1 . tcp . 80 }; add element ip kube-verdict services { 10.96.50.1 . tcp . 80 : goto cluster-2 }"},
+		{"a slot is never drawn", "delete element ip kube-verdict services { 10.96.50.1 . tcp . 80 }; add element ip kube-verdict services { 10.96.50.1 . tcp . 80 : 0:2 }"},
 		{"no masquerade for clients from outside", "flush chain ip kube-verdict external-3; add rule ip kube-verdict external-3 goto cluster-3"},
 		{"no hairpin", "flush set ip kube-verdict hairpin"},
 		{"no reject without endpoints", "flush set ip kube-verdict no-endpoints"},
@@ -34,7 +34,7 @@ func TestFaultsAreNoticed(t *testing.T) {
 		{"everyone may use the load balancer", "flush set ip kube-verdict guarded"},
 		{"pods are taken to be outside", "flush set ip kube-verdict pod-cidrs"},
 		{"an endpoint is another one", "delete element ip kube-verdict endpoints { 10.96.50.1 . tcp . 80 . 0 }; add element ip kube-verdict endpoints { 10.96.50.1 . tcp . 80 . 0 : 10.244.0.2 . 8080 }"},
-		{twice, "delete element ip kube-verdict services { 10.96.50.1 . tcp . 80 }; add element ip kube-verdict services { 10.96.50.1 . tcp . 80 : goto cluster-4 }; add element ip kube-verdict endpoints { 10.96.50.1 . tcp . 80 . 3 : 10.244.1.1 . 8080 }"},
+		{twice, "delete element ip kube-verdict services { 10.96.50.1 . tcp . 80 }; add element ip kube-verdict services { 10.96.50.1 . tcp . 80 : 0:4 }; add element ip kube-verdict endpoints { 10.96.50.1 . tcp . 80 . 3 : 10.244.1.1 . 8080 }"},
 		{"traffic from outside leaves the node", "flush map ip kube-verdict local-services; add element ip kube-verdict local-services { 10.240.0.11 . tcp . 30200 : goto cluster-2, 10.240.0.11 . tcp . 30400 : goto cluster-1 }"},
 		{"clients are not remembered", "flush chain ip kube-verdict learn; flush map ip kube-verdict remembered"},
 		{"IPv6 is forgotten", "flush map ip6 kube-verdict services"},

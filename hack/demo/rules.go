@@ -10,20 +10,27 @@ import (
 // and checks that it is what the text between says.
 func (c *cluster) rules(p *page) error {
 	chain := fmt.Sprintf("cluster-%d", len(c.pods))
-	p.text("One entry for each port, which names the chain for its number of endpoints:\n")
+	p.text("One entry for each port, with a number that stands for a chain, the one for its count of endpoints:\n")
 	entries, err := c.show(p, fmt.Sprintf("nft list map ip kube-verdict services | grep -o '%s [^,}]*'", clusterIP))
 	if err != nil {
 		return err
 	}
 	var want []string
 	for _, s := range ports {
-		want = append(want, fmt.Sprintf(`%s . %s . %d comment "openshift-dns/dns-default:%s" : goto %s`, clusterIP, s.protocol, s.port, s.name, chain))
+		want = append(want, fmt.Sprintf(`%s . %s . %d comment "openshift-dns/dns-default:%s" : 0:%x`, clusterIP, s.protocol, s.port, s.name, len(c.pods)))
 	}
 	if err := same(entries, want); err != nil {
 		return err
 	}
+	number, err := c.show(p, fmt.Sprintf("nft list map ip kube-verdict dispatch | grep -o '0:%x : [^,}]*'", len(c.pods)))
+	if err != nil {
+		return err
+	}
+	if err := same(number, []string{fmt.Sprintf("0:%x : goto %s", len(c.pods), chain)}); err != nil {
+		return err
+	}
 
-	p.text("\nOne chain for all ports with %d endpoints, whose first rule draws a slot, 0 to %d:\n", len(c.pods), len(c.pods)-1)
+	p.text("\nOne chain for all ports with %d endpoints, whose second rule draws a slot, 0 to %d:\n", len(c.pods), len(c.pods)-1)
 	text, err := c.show(p, "nft list chain ip kube-verdict "+chain)
 	if err != nil {
 		return err
@@ -32,7 +39,7 @@ func (c *cluster) rules(p *page) error {
 		return fmt.Errorf("the chain %s has no rule with %q", chain, draw)
 	}
 	p.text(`
-(The second rule is for a packet that met the Service just before its last slot went; what even
+(The third rule is for a packet that met the Service just before its last slot went; what even
 then finds no slot is counted and dropped, and its sender tries again.)
 
 One endpoint in each slot, here for dns (53/UDP):

@@ -58,9 +58,13 @@ func (k *tables) do(tx nft.Transaction) error {
 // slotsAreThere says that every slot is there that a verdict can lead to.
 func (k *tables) slotsAreThere() error {
 	for _, op := range k.elements {
-		var n int
-		if _, err := fmt.Sscanf(op.Element.Goto, "cluster-%d", &n); err != nil {
+		if op.Set.Name != "services" {
 			continue
+		}
+		var n int
+		dispatch, there := k.elements["dispatch\x00"+op.Element.Data]
+		if _, err := fmt.Sscanf(dispatch.Element.Goto, "cluster-%d", &n); !there || err != nil {
+			return fmt.Errorf("%s leads nowhere", op.Text())
 		}
 		for slot := range n {
 			key := op.Element.Key + string([]byte{byte(slot), 0, 0, 0})

@@ -81,9 +81,11 @@ func (r rules) sourceRanges() []nft.Rule {
 		nft.Drop{})}
 }
 
-// services sends each new connection to the chain of its Service.
+// services sends each new connection to the chain of its Service. Its number is
+// handed on in the packet's priority.
 func (r rules) services() []nft.Rule {
-	return append(r.config.MarkOutside(r.family, nft.Mark{Bits: r.config.Mark()}), rule(nft.Dispatch{Key: frontend, Map: "services"}))
+	return append(r.config.MarkOutside(r.family, nft.Mark{Bits: r.config.Mark()}),
+		rule(nft.SetPriority{Key: frontend, Map: "services"}, nft.Dispatch{Key: []nft.Field{nft.Priority{}}, Map: "dispatch"}))
 }
 
 // masquerade gives this node's address to connections that would not come

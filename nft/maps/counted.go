@@ -58,7 +58,8 @@ func (l *Layout) Chain(t *nft.Table, name string) *nft.Chain {
 // translate gives a connection the endpoint in a random one of n slots.
 func (r rules) translate(slots string, n uint32) []nft.Rule {
 	to := func(n uint32) nft.Rule { return rule(nft.TranslateTo{Key: slot(n), Map: slots}) }
-	list := []nft.Rule{to(n)}
+	// The priority has handed the chain's number on; it is not for queues.
+	list := []nft.Rule{rule(nft.SetPriority{}), to(n)}
 	if n > 1 {
 		// The slot may have gone since the verdict was looked up; the lower
 		// ones are still there.

@@ -53,7 +53,10 @@ func (l *Layout) frontend(w *writer, name proxy.Name, port *proxy.Port, frontend
 		w.put(fam, set, nft.Element{Key: key, Comment: comment})
 		return
 	}
-	w.put(fam, fam.services, nft.Element{Key: key, Goto: dispatched(port), Comment: comment})
+	number, chain := dispatched(port)
+	dispatch := w.key().slot(number).done()
+	w.put(fam, fam.services, nft.Element{Key: key, Data: dispatch, Comment: comment})
+	w.put(fam, fam.dispatch, nft.Element{Key: dispatch, Goto: chain})
 	w.slots(fam, fam.endpoints, key, port.Protocol, port.Endpoints)
 	if port.LocalOnly {
 		w.put(fam, fam.localServices, nft.Element{Key: key, Goto: locally(port), Comment: comment})
@@ -64,24 +67,36 @@ func (l *Layout) frontend(w *writer, name proxy.Name, port *proxy.Port, frontend
 	}
 }
 
-// dispatched is the chain that a frontend's traffic goes to first.
-func dispatched(port *proxy.Port) string {
+// Kinds of chains, as the upper bits of their numbers. nft prints a number as two of
+// 16 bits: 0:6 is cluster-6, 1000:6 external-6.
+const (
+	kindCluster = iota << 28
+	kindExternal
+	kindExternalLocal
+	kindSticky
+	kindStickyExternal
+	kindStickyExternalLocal
+	kindNoLocal
+)
+
+// dispatched is the chain that a frontend's traffic goes to first, and its number.
+func dispatched(port *proxy.Port) (number uint32, chain string) {
 	n, sticky := len(port.Endpoints), port.Affinity > 0
 	switch {
 	case n == 0:
-		return chainNoLocal
+		return kindNoLocal, chainNoLocal
 	case sticky && port.LocalOnly:
-		return chainStickyExternalLocal
+		return kindStickyExternalLocal, chainStickyExternalLocal
 	case sticky && port.External():
-		return chainStickyExternal
+		return kindStickyExternal, chainStickyExternal
 	case sticky:
-		return chainSticky
+		return kindSticky, chainSticky
 	case port.LocalOnly:
-		return chainName(externalLocalPrefix, n)
+		return kindExternalLocal | uint32(n), chainName(externalLocalPrefix, n)
 	case port.External():
-		return chainName(externalPrefix, n)
+		return kindExternal | uint32(n), chainName(externalPrefix, n)
 	}
-	return chainName(clusterPrefix, n)
+	return kindCluster | uint32(n), chainName(clusterPrefix, n)
 }
 
 // locally is the chain for a frontend's traffic that stays on this node.
@@ -150,7 +165,7 @@ type writer struct {
 
 // grow makes room for a frontend's elements at once.
 func (w *writer) grow(fam *family, endpoints int) {
-	w.to = slices.Grow(w.to, 2+endpoints)
+	w.to = slices.Grow(w.to, 3+endpoints)
 	w.arena = strings.Builder{}
 	w.arena.Grow(fam.frontendBytes + endpoints*fam.endpointBytes)
 }

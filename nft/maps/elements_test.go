@@ -67,7 +67,8 @@ func TestElementsOfAPort(t *testing.T) {
 			"a ClusterIP, and an endpoint that may reach itself",
 			proxy.Port{Name: "http", Protocol: proxy.TCP, Port: 80, Frontends: frontends(proxy.ClusterIP, "10.96.0.1"), Endpoints: two},
 			`ip cluster-ips: 10.96.0.1
-			ip services: 10.96.0.1 . tcp . 80 comment "ns/web:http" : goto cluster-2
+			ip services: 10.96.0.1 . tcp . 80 comment "ns/web:http" : 0:2
+			ip dispatch: 0:2 : goto cluster-2
 			ip endpoints: 10.96.0.1 . tcp . 80 . 0 : 10.254.1.1 . 8080
 			ip endpoints: 10.96.0.1 . tcp . 80 . 1 : 10.254.0.1 . 8080
 			ip hairpin: 10.254.0.1 . 10.254.0.1 . tcp . 8080`,
@@ -76,7 +77,8 @@ func TestElementsOfAPort(t *testing.T) {
 			"IPv6 and SCTP, without a name",
 			proxy.Port{Protocol: proxy.SCTP, Port: 65535, Frontends: frontends(proxy.ClusterIP, "fd00:96::1"), Endpoints: endpoints("[fd00:254::1]:1")},
 			`ip6 cluster-ips: fd00:96::1
-			ip6 services: fd00:96::1 . sctp . 65535 comment "ns/web" : goto cluster-1
+			ip6 services: fd00:96::1 . sctp . 65535 comment "ns/web" : 0:1
+			ip6 dispatch: 0:1 : goto cluster-1
 			ip6 endpoints: fd00:96::1 . sctp . 65535 . 0 : fd00:254::1 . 1`,
 		},
 		{
@@ -89,14 +91,17 @@ func TestElementsOfAPort(t *testing.T) {
 			"endpoints on other nodes only, and a policy that wants them here: dropped",
 			proxy.Port{Protocol: proxy.TCP, Port: 80, Frontends: frontends(proxy.ClusterIP, "10.96.0.1"), Elsewhere: true, Affinity: time.Hour},
 			`ip cluster-ips: 10.96.0.1
-			ip services: 10.96.0.1 . tcp . 80 comment "ns/web" : goto no-local-endpoints`,
+			ip services: 10.96.0.1 . tcp . 80 comment "ns/web" : 6000:0
+			ip dispatch: 6000:0 : goto no-local-endpoints`,
 		},
 		{
 			"from outside, at two addresses: each has its slots",
 			proxy.Port{Protocol: proxy.TCP, Port: 80, Frontends: frontends(proxy.ExternalIP, "192.0.2.1", "192.0.2.2"), Endpoints: endpoints("10.254.1.1:8080")},
-			`ip services: 192.0.2.1 . tcp . 80 comment "ns/web" : goto external-1
+			`ip services: 192.0.2.1 . tcp . 80 comment "ns/web" : 1000:1
+			ip dispatch: 1000:1 : goto external-1
 			ip endpoints: 192.0.2.1 . tcp . 80 . 0 : 10.254.1.1 . 8080
-			ip services: 192.0.2.2 . tcp . 80 comment "ns/web" : goto external-1
+			ip services: 192.0.2.2 . tcp . 80 comment "ns/web" : 1000:1
+			ip dispatch: 1000:1 : goto external-1
 			ip endpoints: 192.0.2.2 . tcp . 80 . 0 : 10.254.1.1 . 8080`,
 		},
 		{
@@ -112,7 +117,8 @@ func TestElementsOfAPort(t *testing.T) {
 		{
 			"from outside, policy Local",
 			proxy.Port{Protocol: proxy.TCP, Port: 30080, Frontends: frontends(proxy.NodePort, "10.240.0.11"), Endpoints: two, LocalOnly: true, LocalEndpoints: two[1:]},
-			`ip services: 10.240.0.11 . tcp . 30080 comment "ns/web" : goto external-local-2
+			`ip services: 10.240.0.11 . tcp . 30080 comment "ns/web" : 2000:2
+			ip dispatch: 2000:2 : goto external-local-2
 			ip endpoints: 10.240.0.11 . tcp . 30080 . 0 : 10.254.1.1 . 8080
 			ip endpoints: 10.240.0.11 . tcp . 30080 . 1 : 10.254.0.1 . 8080
 			ip hairpin: 10.254.0.1 . 10.254.0.1 . tcp . 8080
@@ -123,7 +129,8 @@ func TestElementsOfAPort(t *testing.T) {
 		{
 			"from outside, policy Local, and none here",
 			proxy.Port{Protocol: proxy.TCP, Port: 30080, Frontends: frontends(proxy.NodePort, "10.240.0.11"), Endpoints: two[:1], LocalOnly: true},
-			`ip services: 10.240.0.11 . tcp . 30080 comment "ns/web" : goto external-local-1
+			`ip services: 10.240.0.11 . tcp . 30080 comment "ns/web" : 2000:1
+			ip dispatch: 2000:1 : goto external-local-1
 			ip endpoints: 10.240.0.11 . tcp . 30080 . 0 : 10.254.1.1 . 8080
 			ip local-services: 10.240.0.11 . tcp . 30080 comment "ns/web" : goto no-local-endpoints`,
 		},
@@ -134,14 +141,16 @@ func TestElementsOfAPort(t *testing.T) {
 			`ip guarded: 192.0.2.1 . tcp . 80 comment "ns/web"
 			ip source-ranges: 192.0.2.1 . tcp . 80 . 192.0.2.1
 			ip source-ranges: 192.0.2.1 . tcp . 80 . 198.18.0.0/15
-			ip services: 192.0.2.1 . tcp . 80 comment "ns/web" : goto external-1
+			ip services: 192.0.2.1 . tcp . 80 comment "ns/web" : 1000:1
+			ip dispatch: 1000:1 : goto external-1
 			ip endpoints: 192.0.2.1 . tcp . 80 . 0 : 10.254.1.1 . 8080`,
 		},
 		{
 			"session affinity",
 			proxy.Port{Protocol: proxy.TCP, Port: 80, Frontends: frontends(proxy.ClusterIP, "10.96.0.1"), Endpoints: two[:1], Affinity: 90 * time.Second, ID: 0x20004},
 			`ip cluster-ips: 10.96.0.1
-			ip services: 10.96.0.1 . tcp . 80 comment "ns/web" : goto sticky
+			ip services: 10.96.0.1 . tcp . 80 comment "ns/web" : 3000:0
+			ip dispatch: 3000:0 : goto sticky
 			ip endpoints: 10.96.0.1 . tcp . 80 . 0 : 10.254.1.1 . 8080
 			ip sticky-services: 10.96.0.1 . tcp . 80 comment "ns/web" : goto cluster-1
 			ip sticky-ids: 10.96.0.1 . tcp . 80 : 2:4
@@ -152,7 +161,8 @@ func TestElementsOfAPort(t *testing.T) {
 			"session affinity of a ClusterIP with the internal policy Local",
 			proxy.Port{Protocol: proxy.TCP, Port: 80, Frontends: frontends(proxy.ClusterIP, "10.96.0.1"), Endpoints: two[:1], InternalLocal: true, Affinity: 90 * time.Second, ID: 0x20004},
 			`ip cluster-ips: 10.96.0.1
-			ip services: 10.96.0.1 . tcp . 80 comment "ns/web" : goto sticky
+			ip services: 10.96.0.1 . tcp . 80 comment "ns/web" : 3000:0
+			ip dispatch: 3000:0 : goto sticky
 			ip endpoints: 10.96.0.1 . tcp . 80 . 0 : 10.254.1.1 . 8080
 			ip sticky-services: 10.96.0.1 . tcp . 80 comment "ns/web" : goto cluster-1
 			ip sticky-ids: 10.96.0.1 . tcp . 80 : 2:5
@@ -162,7 +172,8 @@ func TestElementsOfAPort(t *testing.T) {
 		{
 			"session affinity from outside",
 			proxy.Port{Protocol: proxy.TCP, Port: 80, Frontends: frontends(proxy.ExternalIP, "192.0.2.1"), Endpoints: two[:1], Affinity: time.Hour, ID: 4},
-			`ip services: 192.0.2.1 . tcp . 80 comment "ns/web" : goto sticky-external
+			`ip services: 192.0.2.1 . tcp . 80 comment "ns/web" : 4000:0
+			ip dispatch: 4000:0 : goto sticky-external
 			ip endpoints: 192.0.2.1 . tcp . 80 . 0 : 10.254.1.1 . 8080
 			ip sticky-services: 192.0.2.1 . tcp . 80 comment "ns/web" : goto cluster-1
 			ip sticky-ids: 192.0.2.1 . tcp . 80 : 0:4
@@ -172,7 +183,8 @@ func TestElementsOfAPort(t *testing.T) {
 		{
 			"session affinity from outside, policy Local, where clients have a number of their own",
 			proxy.Port{Protocol: proxy.TCP, Port: 80, Frontends: frontends(proxy.LoadBalancerIP, "192.0.2.1"), Endpoints: two[:1], LocalOnly: true, Affinity: time.Hour, ID: 4},
-			`ip services: 192.0.2.1 . tcp . 80 comment "ns/web" : goto sticky-external-local
+			`ip services: 192.0.2.1 . tcp . 80 comment "ns/web" : 5000:0
+			ip dispatch: 5000:0 : goto sticky-external-local
 			ip endpoints: 192.0.2.1 . tcp . 80 . 0 : 10.254.1.1 . 8080
 			ip local-services: 192.0.2.1 . tcp . 80 comment "ns/web" : goto no-local-endpoints
 			ip sticky-services: 192.0.2.1 . tcp . 80 comment "ns/web" : goto cluster-1
@@ -245,11 +257,11 @@ func TestSlots(t *testing.T) {
 			}
 			slot++
 		}
-		if want := n + (n+1)/2 + 2; slot != n || len(elements) != want {
+		if want := n + (n+1)/2 + 3; slot != n || len(elements) != want {
 			t.Errorf("%d endpoints: %d slots and %d elements, want %d", n, slot, len(elements), want)
 		}
-		if want := fmt.Sprintf("cluster-%d", n); elements[1].Goto != want {
-			t.Errorf("%d endpoints lead to %s", n, elements[1].Goto)
+		if want := fmt.Sprintf("cluster-%d", n); elements[2].Goto != want || elements[1].Data != elements[2].Key {
+			t.Errorf("%d endpoints lead to %s", n, elements[2].Goto)
 		}
 	}
 }

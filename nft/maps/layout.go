@@ -23,7 +23,7 @@ type family struct {
 	layout.Sets
 	guarded, sourceRanges, hairpin *nft.Set
 
-	services, endpoints           *nft.Set
+	services, dispatch, endpoints *nft.Set
 	localServices, localEndpoints *nft.Set
 
 	stickyServices, stickyIDs, stickyLocalIDs   *nft.Set
@@ -85,8 +85,10 @@ func newFamily(f nft.Family, c layout.Config) family {
 			Comment: "frontends with source ranges"},
 		sourceRanges: &nft.Set{Name: "source-ranges", Key: append(slices.Clone(frontend), source), Interval: true,
 			Comment: "frontend and who may use it"},
-		services: &nft.Set{Name: "services", Key: frontend, Verdicts: true,
-			Comment: "frontend to the chain for its number of endpoints"},
+		services: &nft.Set{Name: "services", Key: frontend, Data: []nft.Field{id},
+			Comment: "frontend to the number of the chain for it"},
+		dispatch: &nft.Set{Name: "dispatch", Key: []nft.Field{id}, Verdicts: true, Shared: true, Behind: true,
+			Comment: "number to chain"},
 		endpoints: &nft.Set{Name: "endpoints", Key: slot(1 << 16), Data: endpoint, Behind: true,
 			Comment: "frontend and slot to endpoint"},
 		localServices: &nft.Set{Name: "local-services", Key: frontend, Verdicts: true, Behind: true,
@@ -113,12 +115,12 @@ func newFamily(f nft.Family, c layout.Config) family {
 		Family: f, Name: layout.TableName, Comment: "Service traffic, programmed by kube-verdict",
 		Sets: []*nft.Set{
 			fam.ClusterIPs, fam.ServiceCIDRs, fam.PodCIDRs, fam.hairpin, fam.NoEndpoints, fam.NoNodePort, fam.guarded, fam.sourceRanges,
-			fam.services, fam.endpoints, fam.localServices, fam.localEndpoints,
+			fam.services, fam.dispatch, fam.endpoints, fam.localServices, fam.localEndpoints,
 			fam.stickyServices, fam.stickyIDs, fam.stickyLocalIDs, fam.stickyEndpoints, fam.stickyTimeouts, fam.remembered,
 		},
 		Chains: fixedChains(f, c),
 	}
-	fam.frontendBytes = fam.ClusterIPs.KeyLen(f) + fam.services.KeyLen(f)
+	fam.frontendBytes = fam.ClusterIPs.KeyLen(f) + fam.services.KeyLen(f) + fam.dispatch.KeyLen(f)
 	fam.endpointBytes = fam.endpoints.KeyLen(f) + fam.endpoints.DataLen(f)
 	return fam
 }

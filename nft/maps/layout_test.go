@@ -40,10 +40,10 @@ func TestChainsByNumber(t *testing.T) {
 	layout := maps.NewLayout(layout.Config{PodCIDRs: golden.PodCIDRs[:1], MasqueradeBit: 12})
 	const slot = "ip daddr . meta l4proto . th dport . numgen random mod "
 	for _, tc := range []struct{ name, want string }{
-		{"cluster-1", "dnat ip to " + slot + "1 map @endpoints\ncounter drop"},
-		{"cluster-2", "dnat ip to " + slot + "2 map @endpoints\ndnat ip to " + slot + "1 map @endpoints\ncounter drop"},
-		{"cluster-5000", "dnat ip to " + slot + "5000 map @endpoints\ndnat ip to " + slot + "4999 map @endpoints\ncounter drop"},
-		{"local-3", "dnat ip to " + slot + "3 map @local-endpoints\ndnat ip to " + slot + "2 map @local-endpoints\ncounter drop"},
+		{"cluster-1", "meta priority set none\ndnat ip to " + slot + "1 map @endpoints\ncounter drop"},
+		{"cluster-2", "meta priority set none\ndnat ip to " + slot + "2 map @endpoints\ndnat ip to " + slot + "1 map @endpoints\ncounter drop"},
+		{"cluster-5000", "meta priority set none\ndnat ip to " + slot + "5000 map @endpoints\ndnat ip to " + slot + "4999 map @endpoints\ncounter drop"},
+		{"local-3", "meta priority set none\ndnat ip to " + slot + "3 map @local-endpoints\ndnat ip to " + slot + "2 map @local-endpoints\ncounter drop"},
 		{"external-7", "meta mark set meta mark | 0x00001000\ngoto cluster-7"},
 		{"external-local-7", `ip saddr @pod-cidrs goto cluster-7 comment "from a pod"
 fib saddr type local meta mark set meta mark | 0x00001000 goto cluster-7 comment "from this node"
@@ -65,7 +65,7 @@ counter drop`},
 			t.Errorf("chain %s is\n%s\nwant\n%s", chain.Name, got, tc.want)
 		}
 	}
-	if got, want := rules(nft.IPv6, layout.Chain(layout.Tables()[1], "cluster-1")), "dnat ip6 to ip6 daddr . meta l4proto . th dport . numgen random mod 1 map @endpoints\ncounter drop"; got != want {
+	if got, want := rules(nft.IPv6, layout.Chain(layout.Tables()[1], "cluster-1")), "meta priority set none\ndnat ip6 to ip6 daddr . meta l4proto . th dport . numgen random mod 1 map @endpoints\ncounter drop"; got != want {
 		t.Errorf("in IPv6, cluster-1 is\n%s\nwant\n%s", got, want)
 	}
 }
@@ -96,7 +96,7 @@ func TestChainsOfALoad(t *testing.T) {
 
 func TestHowPodsAreTold(t *testing.T) {
 	const (
-		services = "ip daddr . meta l4proto . th dport vmap @services"
+		services = "meta priority set ip daddr . meta l4proto . th dport map @services meta priority vmap @dispatch"
 		mark     = "meta mark set meta mark | 0x00001000"
 		outside  = ` comment "masquerade traffic to ClusterIPs that does not come from pods"`
 		node     = "\nfib saddr type local " + mark + ` goto sticky comment "from this node"` + "\ngoto sticky-local"

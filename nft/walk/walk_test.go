@@ -155,7 +155,7 @@ func TestFaultsInOurTables(t *testing.T) {
 			"kinds/etp-local\n  192.0.2.52:80/tcp local endpoint 10.254.0.21:8080: 100% in model, none in kernel\n  192.0.2.52:80/tcp local endpoint 10.254.1.22:8080: none in model, 100% in kernel\n"},
 		{"delete element ip kube-verdict sticky-ids { 10.96.1.3 . tcp . 80 }",
 			"kinds/affinity\n  10.96.1.3:80/tcp affinity: 3h0m0s in model, none in kernel\n"},
-		{"add element ip kube-verdict services { 10.96.1.99 . tcp . 80 : goto cluster-2 }",
+		{"add element ip kube-verdict services { 10.96.1.99 . tcp . 80 : 0:2 }",
 			"unknown Service\n  10.96.1.99:80/tcp frontend: none in model, dropped in kernel\n"},
 		{"flush chain ip kube-verdict external-2\nadd rule ip kube-verdict external-2 goto cluster-2",
 			"kinds/lb-ranges\n  0.0.0.0:30081/tcp masquerade: all in model, none in kernel\n  192.0.2.51:80/tcp masquerade: all in model, none in kernel\nkinds/nodeport\n  0.0.0.0:30080/tcp masquerade: all in model, none in kernel\n"},
