@@ -56,6 +56,16 @@ func NewNamespace() (*Namespace, error) {
 	return ns, nil
 }
 
+// OpenNamespace opens a namespace that somebody else has made, for example a
+// container's, which is /proc/PID/ns/net of its process. Nothing in it is changed.
+func OpenNamespace(path string) (*Namespace, error) {
+	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, fmt.Errorf("opening the network namespace %s: %w", path, err)
+	}
+	return &Namespace{fd: fd}, nil
+}
+
 // unshare makes the namespace on a thread of its own, which is thrown away with
 // the goroutine: nothing else ever runs on it, so there is nothing to restore.
 func unshare() (fd int, err error) {

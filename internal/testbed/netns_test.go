@@ -2,6 +2,7 @@ package testbed
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"strings"
 	"testing"
@@ -51,6 +52,25 @@ func TestDoReturns(t *testing.T) {
 	}
 	if now := where(t); now != home {
 		t.Errorf("after Do: %s, want %s", now, home)
+	}
+}
+
+func TestOpenNamespace(t *testing.T) {
+	ns := NewTestNamespace(t)
+	again, err := OpenNamespace(fmt.Sprintf("/proc/self/fd/%d", ns.Fd()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer again.Close()
+	var first, second string
+	if err := errors.Join(
+		ns.Do(func() error { first = where(t); return nil }),
+		again.Do(func() error { second = where(t); return nil }),
+	); err != nil || first != second {
+		t.Errorf("%s was opened as %s, %v", first, second, err)
+	}
+	if _, err := OpenNamespace("/proc/self/ns/none"); err == nil || !strings.Contains(err.Error(), "/proc/self/ns/none") {
+		t.Errorf("one that is not there: %v, want an error that names it", err)
 	}
 }
 
