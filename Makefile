@@ -17,10 +17,10 @@ HOT   ?= ./proxy ./nft/maps ./nft/ledger ./nft/kernel ./dataplane ./controllers
 COUNT ?= 6
 
 .DEFAULT_GOAL := help
-.PHONY: help build test unit lint tools demo bench microbench differential image clean
+.PHONY: help build test unit lint tools demo bench microbench differential e2e image clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: ## build bin/kube-verdict, a static program
 	CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)' -o $(OUT) $(MAIN)
@@ -56,6 +56,9 @@ differential: ## compare with kube-proxy on random clusters: RUNS=n of them, fro
 	@hack/deps.sh test
 	@hack/tools.sh
 	DIFFERENTIAL_RUNS=$(RUNS) DIFFERENTIAL_SEED=$(SEED) go test -count=1 -timeout 24h -v ./e2e/differential
+
+e2e: ## test the image and the chart on a cluster in kind, E2E=core for CI's choice (root; the first time adds about 15 min)
+	@hack/e2e.sh $(TESTFLAGS)
 
 image: ## build the container image for all platforms into bin/image; needs no registry and no docker
 	go run ./hack/image -tag $(IMAGE)

@@ -3,6 +3,7 @@
 #
 #   hack/deps.sh demo     what the demo and the benchmark run
 #   hack/deps.sh test     also what the tests and the race detector need
+#   hack/deps.sh e2e      also what a cluster in containers needs
 #
 # Says nothing when nothing is missing.
 set -euo pipefail
@@ -23,11 +24,24 @@ libc6-dev  /usr/include/stdlib.h  for the race detector
 conntrack  conntrack  for kube-proxy, which the tests compare with
 iptables   iptables   for kube-proxy, which the tests compare with
 "
+e2e="$all
+docker.io       dockerd      to run the nodes of a cluster
+jq              jq           to put images together
+debootstrap     debootstrap  for the nodes' image, where none can be downloaded
+debian-archive-keyring  /usr/share/keyrings/debian-archive-keyring.gpg  for debootstrap
+libseccomp-dev  /usr/include/seccomp.h  for runc, which the nodes' image has
+pkg-config      pkg-config   for runc, which the nodes' image has
+"
+# Debian 13 has docker's client in a package of its own.
+if apt-cache show docker-cli >/dev/null 2>&1; then
+	e2e+="docker-cli docker to run the nodes of a cluster"
+fi
 
 case ${1:-} in
 demo) needs=$demo ;;
 test) needs=$all ;;
-*) fail "say what for: demo or test" ;;
+e2e) needs=$e2e ;;
+*) fail "say what for: demo, test or e2e" ;;
 esac
 
 has() { # command or absolute path

@@ -1,8 +1,11 @@
 #!/bin/bash
-# Builds the real programs that the tests run: etcd, kube-apiserver,
-# kube-controller-manager, kubectl, kube-proxy and helm.
+# Builds the real programs that the tests run.
 #
-#   hack/tools.sh [name...]     default: all six
+#   hack/tools.sh [name|group...]     default: the group test
+#   hack/tools.sh --path              where they are
+#
+#   test    etcd, a few Kubernetes programs and helm: what "make test" needs
+#   node    what a node image and the images of a cluster in kind are made of
 #
 # They come from their Go modules, so neither a registry of images nor a download
 # of binaries is needed. The results are kept in $KUBE_VERDICT_TOOLS (default: the
@@ -10,17 +13,58 @@
 set -euo pipefail
 
 KUBERNETES=1.37.2
-ETCD=3.7.3
-HELM=3.22.0
 TOOLS=${KUBE_VERDICT_TOOLS:-${XDG_CACHE_HOME:-$HOME/.cache}/kube-verdict/tools-$KUBERNETES}
 
-# Roughly how long each takes on two cores with an empty build cache. The first
-# Kubernetes program compiles most of what the others share.
-declare -A SECONDS_COLD=(
-	[etcd]=25 [kube-apiserver]=235 [kube-controller-manager]=85 [kubectl]=20 [kube-proxy]=10
-	[helm]=90
+# Where each comes from: module, version, packages that are built of it.
+declare -A MODULE=(
+	[etcd]="go.etcd.io/etcd/server/v3 3.7.3"
+	[etcdctl]="go.etcd.io/etcd/etcdctl/v3 3.7.3"
+	[helm]="helm.sh/helm/v3 3.22.0"
+	[kind]="sigs.k8s.io/kind 0.33.0"
+	[containerd]="github.com/containerd/containerd/v2 2.4.2"
+	[runc]="github.com/opencontainers/runc 1.5.2"
+	[cni]="github.com/containernetworking/plugins 1.9.1"
+	[coredns]="github.com/coredns/coredns 1.14.6"
+	[kubernetes]="k8s.io/kubernetes $KUBERNETES"
 )
-ALL="etcd kube-apiserver kube-controller-manager kubectl kube-proxy helm"
+
+# Each tool, the seconds that it takes on two cores with an empty build cache, its
+# module and its package. The first of a module compiles most of what the others share.
+TABLE="
+etcd                      25 etcd       go.etcd.io/etcd/server/v3
+kube-apiserver           235 kubernetes k8s.io/kubernetes/cmd/kube-apiserver
+kube-controller-manager   85 kubernetes k8s.io/kubernetes/cmd/kube-controller-manager
+kubectl                   20 kubernetes k8s.io/kubernetes/cmd/kubectl
+kube-proxy                10 kubernetes k8s.io/kubernetes/cmd/kube-proxy
+helm                      90 helm       helm.sh/helm/v3/cmd/helm
+kind                      15 kind       sigs.k8s.io/kind
+etcdctl                   15 etcdctl    go.etcd.io/etcd/etcdctl/v3
+kubelet                   20 kubernetes k8s.io/kubernetes/cmd/kubelet
+kubeadm                   10 kubernetes k8s.io/kubernetes/cmd/kubeadm
+kube-scheduler            10 kubernetes k8s.io/kubernetes/cmd/kube-scheduler
+agnhost                   10 kubernetes k8s.io/kubernetes/test/images/agnhost
+containerd                60 containerd github.com/containerd/containerd/v2/cmd/containerd
+containerd-shim-runc-v2   10 containerd github.com/containerd/containerd/v2/cmd/containerd-shim-runc-v2
+ctr                       10 containerd github.com/containerd/containerd/v2/cmd/ctr
+runc                      20 runc       github.com/opencontainers/runc
+ptp                       15 cni        github.com/containernetworking/plugins/plugins/main/ptp
+loopback                   5 cni        github.com/containernetworking/plugins/plugins/main/loopback
+host-local                 5 cni        github.com/containernetworking/plugins/plugins/ipam/host-local
+portmap                    5 cni        github.com/containernetworking/plugins/plugins/meta/portmap
+coredns                  150 coredns    github.com/coredns/coredns
+"
+declare -A SECONDS_COLD=() MODULE_OF=() PACKAGE=()
+while read -r name seconds module package; do
+	[ -n "$name" ] || continue
+	SECONDS_COLD[$name]=$seconds MODULE_OF[$name]=$module PACKAGE[$name]=$package
+done <<<"$TABLE"
+
+declare -A GROUP=(
+	[test]="etcd kube-apiserver kube-controller-manager kubectl kube-proxy helm"
+	[node]="etcd etcdctl kube-apiserver kube-controller-manager kube-scheduler kubectl kube-proxy
+		kubelet kubeadm agnhost containerd containerd-shim-runc-v2 ctr runc
+		ptp loopback host-local portmap coredns"
+)
 
 fail() {
 	echo "hack/tools.sh: $*" >&2
@@ -30,40 +74,34 @@ fail() {
 missing() {
 	local name
 	for name in "$@"; do
-		[ -n "${SECONDS_COLD[$name]:-}" ] || fail "unknown tool \"$name\"; there are: $ALL"
+		[ -n "${SECONDS_COLD[$name]:-}" ] || fail "unknown tool \"$name\"; there are: ${!PACKAGE[*]}"
 		[ -f "$TOOLS/$name" ] || echo "$name"
 	done
 }
 
 # A module of its own is needed for each: upstream's have replace directives, which
 # "go install module@version" refuses, or may get them.
-etcd_module() { module_for etcd go.etcd.io/etcd/server/v3 "$ETCD" go.etcd.io/etcd/server/v3; }
-
-helm_module() { module_for helm helm.sh/helm/v3 "$HELM" helm.sh/helm/v3/cmd/helm; }
-
-# module_for NAME MODULE VERSION PACKAGE
-module_for() {
-	cat >go.mod <<-EOT
-		module tools/$1
-
-		go 1.26.0
-
-		require $2 v$3
-	EOT
-	cat >tools.go <<-EOT
-		//go:build tools
-
-		package tools
-
-		import _ "$4"
-	EOT
+#
+# plain_module MODULE VERSION PACKAGE...
+plain_module() {
+	printf 'module tools\n\ngo 1.26.0\n\nrequire %s v%s\n' "$1" "$2" >go.mod
+	shift 2
+	imports "$@"
 	go mod tidy
+}
+
+# imports makes the packages those that the module needs.
+imports() {
+	{
+		printf '//go:build tools\n\npackage tools\n\n'
+		printf 'import _ "%s"\n' "$@"
+	} >tools.go
 }
 
 # Upstream's go.mod points its staging modules into its own source tree, which the
 # published module lacks; each is published on its own as v0.(minor).(patch).
 kubernetes_module() {
-	local upstream name
+	local upstream
 	upstream=$(go mod download -json "k8s.io/kubernetes@v$KUBERNETES" | sed -n 's/.*"GoMod": "\(.*\)".*/\1/p')
 	[ -r "$upstream" ] || fail "go mod download k8s.io/kubernetes@v$KUBERNETES left no go.mod; is the Go module proxy reachable?"
 	{
@@ -72,13 +110,8 @@ kubernetes_module() {
 		echo "require k8s.io/kubernetes v$KUBERNETES"
 		sed -n "s#^[[:space:]]*\(k8s.io/[^ ]*\) => ./staging/.*#replace \1 => \1 v0.${KUBERNETES#1.}#p" "$upstream"
 	} >go.mod
-	{
-		echo "//go:build tools"
-		echo "package tools"
-		for name in kube-apiserver kube-controller-manager kube-proxy kubectl; do
-			echo "import _ \"k8s.io/kubernetes/cmd/$name\""
-		done
-	} >tools.go
+	shift 2
+	imports "$@"
 	go mod tidy
 }
 
@@ -91,37 +124,51 @@ version_flags() {
 	done
 }
 
+# packages_of MODULE: what is built of it.
+packages_of() {
+	local name
+	for name in "${!PACKAGE[@]}"; do
+		[ "${MODULE_OF[$name]}" != "$1" ] || echo "${PACKAGE[$name]}"
+	done
+}
+
+# build NAME
 build() {
-	local name=$1 module package flags="-s -w"
-	case $name in
-	etcd)
-		module=etcd package=go.etcd.io/etcd/server/v3
-		;;
-	helm)
-		module=helm package=helm.sh/helm/v3/cmd/helm
-		flags+=" -X helm.sh/helm/v3/internal/version.version=v$HELM"
-		;;
-	*)
-		module=kubernetes package=k8s.io/kubernetes/cmd/$name
-		flags+=" $(version_flags | tr '\n' ' ')"
-		;;
+	local name=$1 module=${MODULE_OF[$1]} resolve=plain_module cgo=0 tags="" flags="-s -w"
+	case $module in
+	kubernetes) resolve=kubernetes_module flags+=" $(version_flags | tr '\n' ' ')" ;;
+	helm) flags+=" -X helm.sh/helm/v3/internal/version.version=v${MODULE[helm]#* }" ;;
+	containerd) tags=no_btrfs,no_devmapper,no_zfs ;;
+	# The only one in C. Static, as the node has another C library than this machine.
+	runc) cgo=1 tags=seccomp,netgo,osusergo flags+=" -linkmode external -extldflags -static" ;;
 	esac
 	mkdir -p "$WORK/$module-module"
 	cd "$WORK/$module-module"
 	if [ ! -e go.sum ]; then
-		"${module}_module" 2>"$WORK/log" || {
+		# shellcheck disable=SC2046,SC2086 # module and version, and one package in each word
+		"$resolve" ${MODULE[$module]} $(packages_of "$module") 2>"$WORK/log" || {
 			cat "$WORK/log" >&2
 			fail "cannot resolve the modules that $name needs; is the Go module proxy reachable?"
 		}
 	fi
 	# Built elsewhere and then moved: a file with the tool's name is a complete one.
-	CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags "$flags" -o "$WORK/$name" "$package" ||
+	CGO_ENABLED=$cgo go build -trimpath -buildvcs=false -tags "$tags" -ldflags "$flags" -o "$WORK/$name" "${PACKAGE[$name]}" ||
 		fail "building $name failed; see above"
 	mv "$WORK/$name" "$TOOLS/$name"
 }
 
-# shellcheck disable=SC2086 # ALL is a list of words
-todo=$(missing ${@:-$ALL})
+# expand puts a group's names in the place of the group's.
+expand() {
+	local word
+	for word in "$@"; do echo "${GROUP[$word]:-$word}"; done
+}
+
+if [ "${1:-}" = --path ]; then
+	echo "$TOOLS"
+	exit
+fi
+# shellcheck disable=SC2046 # lists of words
+todo=$(missing $(expand "${@:-test}"))
 [ -n "$todo" ] || exit 0
 
 command -v go >/dev/null || fail "go is not in PATH; install Go 1.26.8 or newer"
