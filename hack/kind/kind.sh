@@ -77,6 +77,19 @@ config() {
 	EOF
 }
 
+# more_inotify raises limits that two nodes can reach: their kubelets and containerds
+# are all root's. kind's "known issues" name these values.
+more_inotify() {
+	local key least
+	while read -r key least; do
+		[ "$(sysctl -n "$key")" -ge "$least" ] || sysctl -qw "$key=$least" ||
+			fail "$key is too low for a cluster, and cannot be raised to $least; raise it on the host"
+	done <<-EOF
+		fs.inotify.max_user_instances 512
+		fs.inotify.max_user_watches 524288
+	EOF
+}
+
 up() {
 	local mode=${1:-none} started
 	case $mode in none | nftables | iptables) ;; *) fail "kube-proxy has no mode \"$mode\"; say none, nftables or iptables" ;; esac
@@ -86,6 +99,7 @@ up() {
 	mkdir -p "$STATE"
 	config >"$STATE/config.yaml"
 	guard_up
+	more_inotify
 	started=$SECONDS
 	say "creating the cluster $CLUSTER (about 45 s) ..."
 	# shellcheck disable=SC2046 # one argument or none
