@@ -122,16 +122,16 @@ tree() {
 	echo "$root"
 }
 
-# with_libraries ROOT PROGRAM... copies programs of Debian's with what they link to.
+# with_libraries ROOT FILE... copies Debian's files with the libraries that they link to;
+# a program needs no path.
 with_libraries() {
-	local root=$1 program
+	local root=$1 file files
 	shift
-	for program in "$@"; do
-		program=$(chroot "$ROOTFS" which "$program")
-		for file in "$program" $(chroot "$ROOTFS" ldd "$program" | grep -o '/[^ ]*'); do
-			mkdir -p "$root/$(dirname "$file")"
-			cp "$ROOTFS$(chroot "$ROOTFS" readlink -f "$file")" "$root$file"
-		done
+	files=$(chroot "$ROOTFS" bash -c 'for file; do type -P "$file" || echo "$file"; done' - "$@")
+	# shellcheck disable=SC2086 # a list of files
+	for file in $files $(chroot "$ROOTFS" ldd $files | sed -n 's#.*[[:space:]]\(/[^ ]*\) (0x.*#\1#p' | sort -u); do
+		mkdir -p "$root/$(dirname "$file")"
+		cp "$ROOTFS$(chroot "$ROOTFS" readlink -f "$file")" "$root$file"
 	done
 }
 
@@ -161,9 +161,9 @@ pods_images() {
 			;;
 		kube-proxy)
 			root=$(tree kube-proxy kube-proxy)
-			with_libraries "$root" nft xtables-nft-multi conntrack
+			# shellcheck disable=SC2046 # one word for each extension of iptables
+			with_libraries "$root" nft xtables-nft-multi conntrack $(chroot "$ROOTFS" bash -c 'echo /usr/lib/*/xtables/*.so')
 			for name in ip{,6}tables{,-save,-restore}; do ln -s xtables-nft-multi "$root/usr/sbin/$name"; done
-			(cd "$ROOTFS" && cp -r --parents usr/lib/*/xtables "$root")
 			archive "$WORK/out/node/kube-proxy.tar" "$image" "$root"
 			;;
 		*)

@@ -18,6 +18,7 @@ proxy() {
 in_cluster() { docker exec -i "$CLUSTER-control-plane" "$@"; }
 
 proxy_add() {
+	local node
 	say "installing kube-proxy in its mode $1 (about 10 s) ..."
 	{
 		in_cluster cat /kind/kubeadm.conf
@@ -30,12 +31,28 @@ proxy_add() {
 			conntrack: {maxPerCore: 0, tcpBeLiberal: true} # the sysctl for the maximum is the machine's
 		EOF
 	} | in_cluster cp /dev/stdin /kind/kube-proxy.conf
-	in_cluster kubeadm init phase addon kube-proxy --config /kind/kube-proxy.conf >/dev/null
+	in_cluster kubeadm init phase addon kube-proxy --config /kind/kube-proxy.conf >"$STATE/kubeadm.log" 2>&1 || {
+		tail -n 5 "$STATE/kubeadm.log" >&2
+		fail "kubeadm could not install kube-proxy"
+	}
 	# Where it ran before, a new configuration alone would wait for the next restart.
 	kubectl --namespace kube-system patch daemonset kube-proxy --type merge --patch \
 		"{\"spec\": {\"template\": {\"metadata\": {\"annotations\": {\"mode\": \"$1\"}}}}}" >/dev/null
 	kubectl --namespace kube-system rollout status daemonset/kube-proxy --timeout=180s >/dev/null ||
 		fail "kube-proxy did not become ready: kubectl -n kube-system describe pods -l k8s-app=kube-proxy"
+	for node in $(nodes); do serves "$node"; done
+}
+
+# serves waits until a node reaches the API server's Service: kube-proxy's pods are ready
+# before they have written a rule.
+serves() {
+	local address=${SERVICE_CIDRS%%,*}
+	address=${address%.*}.1
+	for _ in $(seq 120); do
+		if docker exec "$1" curl --silent --insecure --max-time 1 "https://$address/livez" >/dev/null; then return; fi
+		sleep 0.5
+	done
+	fail "nobody serves https://$address on the node $1; kubectl -n kube-system logs -l k8s-app=kube-proxy has kube-proxy's reason"
 }
 
 proxy_del() {
