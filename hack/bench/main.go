@@ -72,6 +72,7 @@ func newFlags() (*flags, *flag.FlagSet) {
 	set.StringVar(&f.peers, "peers", "ours,nftables,iptables", "proxies: kube-verdict, and kube-proxy in its modes")
 	set.StringVar(&f.scenarios, "scenarios", "all", "some of: "+strings.Join(scenarios, ", "))
 	set.IntVar(&o.rounds, "rounds", 3, "times that each proxy is measured at each size, as far as the budget reaches")
+	set.IntVar(&o.full, "full", 1, "rounds in which all is measured; later ones have cold start, restart and packets only")
 	set.DurationVar(&o.budget, "budget", 40*time.Minute, "about how long it may take; each proxy is measured once at each size in any case")
 	set.DurationVar(&o.patience, "patience", 2*time.Minute, "how long a proxy is waited for; what takes longer is reported as not finished")
 	set.DurationVar(&o.idle, "idle", 4*time.Second, "time for idle CPU")

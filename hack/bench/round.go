@@ -45,7 +45,12 @@ func (r *round) record(scenario, what, metric string, value float64) error {
 	return r.suite.recorder.add(record{scenario: scenario, size: r.c.String(), peer: r.name(), what: what, metric: metric, round: r.number, value: value})
 }
 
-func (r *round) wants(scenario string) bool { return r.suite.options.scenarios[scenario] }
+// wants says what is measured in this round. Later ones repeat only what has one figure in
+// each.
+func (r *round) wants(scenario string) bool {
+	again := scenario == coldScenario || scenario == restartScenario || scenario == packetScenario
+	return r.suite.options.scenarios[scenario] && (again || r.number <= r.suite.options.full)
+}
 
 // tell says what is under way.
 func (r *round) tell(format string, args ...any) {
@@ -54,6 +59,10 @@ func (r *round) tell(format string, args ...any) {
 
 // run does all that is wanted of one proxy at one size.
 func (r *round) run(ctx context.Context) (err error) {
+	// A round before may have ended in the middle of a change.
+	if err := r.c.restore(ctx, nil); err != nil {
+		return err
+	}
 	if r.site, err = newSite(r.c); err != nil {
 		return err
 	}

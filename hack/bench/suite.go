@@ -18,6 +18,7 @@ type options struct {
 	peers     []*peer
 	scenarios map[string]bool
 	rounds    int
+	full      int // rounds in which all is measured
 	// budget is about how long a run may take: rounds after the first are left out at
 	// the sizes for which there is no time.
 	budget time.Duration
@@ -37,6 +38,8 @@ type options struct {
 
 // suite is a run.
 type suite struct {
+	// failures are of rounds, which others go on after.
+	failures []error
 	command  string
 	options  options
 	recorder *recorder
@@ -72,7 +75,7 @@ func (s *suite) run(ctx context.Context) error {
 			return err
 		}
 	}
-	return nil
+	return errors.Join(s.failures...)
 }
 
 func (s *suite) needsCluster() bool {
@@ -121,7 +124,12 @@ func (s *suite) atRound(ctx context.Context, c *cluster, number int) error {
 	for _, peer := range append([]*peer{nil}, order...) {
 		r := &round{suite: s, c: c, peer: peer, number: number}
 		if err := r.run(ctx); err != nil {
-			return errors.Join(ctx.Err(), err)
+			if ctx.Err() != nil {
+				return ctx.Err()
+			}
+			// What others do is worth knowing all the same.
+			r.tell("failed: %v", err)
+			s.failures = append(s.failures, err)
 		}
 		if peer != nil {
 			s.progress.done++

@@ -1,7 +1,11 @@
 package main
 
 import (
+	"bytes"
 	"context"
+	"errors"
+	"fmt"
+	"os/exec"
 	"strings"
 	"time"
 
@@ -74,6 +78,10 @@ func (s *suite) oneWriter(open func(*testbed.Namespace) (side, error), size size
 	}
 	defer w.close()
 	d, err := w.load(size.services, size.endpoints)
+	var late *lateError
+	if errors.As(err, &late) {
+		return add(loading, unfinished, late.after.Seconds())
+	}
 	if err != nil {
 		return err
 	}
@@ -106,9 +114,23 @@ func (s *suite) oneWriter(open func(*testbed.Namespace) (side, error), size size
 	return nil
 }
 
+// scriptLimit is how long the nft program may take for one script.
+const scriptLimit = 90 * time.Second
+
 // nftScript has the nft program do a script, as kube-proxy does.
 func nftScript(ns *testbed.Namespace, script string) (time.Duration, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), scriptLimit)
+	defer cancel()
+	var said bytes.Buffer
+	nft := exec.CommandContext(ctx, "nft", "-f", "-")
+	nft.Stdin, nft.Stdout, nft.Stderr = strings.NewReader(script), &said, &said
 	start := time.Now()
-	_, err := ns.RunInput(strings.NewReader(script), "nft", "-f", "-")
+	err := ns.Do(nft.Run)
+	switch {
+	case ctx.Err() != nil:
+		err = &lateError{"nft -f", scriptLimit}
+	case err != nil:
+		err = fmt.Errorf("nft -f: %w: %s", err, lastLines(said.String()))
+	}
 	return time.Since(start), err
 }
