@@ -11,7 +11,7 @@ PUBLISHED=kindest/node:v1.37.0@sha256:a1ed56cfb0e7b93589bdf97c8cd566405a265939e3
 SUITE=bookworm
 PACKAGES=systemd,systemd-sysv,dbus,ca-certificates,procps,hostname,util-linux,mount,kmod\
 ,iptables,nftables,conntrack,iproute2,ethtool,ebtables,socat,libseccomp2,jq,rsync,curl\
-,netcat-openbsd,bind9-dnsutils
+,netbase,netcat-openbsd,bind9-dnsutils
 
 hash() { sha256sum | cut -c 1-12; }
 ROOTFS=$CACHE/rootfs-$(echo "$SUITE $PACKAGES" | hash)
@@ -164,6 +164,9 @@ pods_images() {
 			# shellcheck disable=SC2046 # one word for each extension of iptables
 			with_libraries "$root" nft xtables-nft-multi conntrack $(chroot "$ROOTFS" bash -c 'echo /usr/lib/*/xtables/*.so')
 			for name in ip{,6}tables{,-save,-restore}; do ln -s xtables-nft-multi "$root/usr/sbin/$name"; done
+			# Without it nft calls TCP 6. kube-proxy, when it starts, takes an element of that name
+			# for one that is to go, and removes it after it has added its own.
+			cp "$ROOTFS/etc/protocols" "$root/etc/"
 			archive "$WORK/out/node/kube-proxy.tar" "$image" "$root"
 			;;
 		*)
