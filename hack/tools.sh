@@ -6,6 +6,7 @@
 #
 #   test    etcd, a few Kubernetes programs and helm: what "make test" needs
 #   node    what a node image and the images of a cluster in kind are made of
+#   conformance   Kubernetes' end-to-end tests, and what their images are made of
 #
 # They come from their Go modules, so neither a registry of images nor a download
 # of binaries is needed. The results are kept in $KUBE_VERDICT_TOOLS (default: the
@@ -26,6 +27,7 @@ declare -A MODULE=(
 	[cni]="github.com/containernetworking/plugins 1.9.1"
 	[coredns]="github.com/coredns/coredns 1.14.6"
 	[kubernetes]="k8s.io/kubernetes $KUBERNETES"
+	[conformance]="k8s.io/kubernetes $KUBERNETES"
 )
 
 # Each tool, the seconds that it takes on two cores with an empty build cache, its
@@ -52,6 +54,9 @@ loopback                   5 cni        github.com/containernetworking/plugins/p
 host-local                 5 cni        github.com/containernetworking/plugins/plugins/ipam/host-local
 portmap                    5 cni        github.com/containernetworking/plugins/plugins/meta/portmap
 coredns                  150 coredns    github.com/coredns/coredns
+e2e.test                 240 conformance k8s.io/kubernetes/test/e2e
+ginkgo                    10 conformance github.com/onsi/ginkgo/v2/ginkgo
+regression-issue-74839     5 conformance k8s.io/kubernetes/test/images/regression-issue-74839
 "
 declare -A SECONDS_COLD=() MODULE_OF=() PACKAGE=()
 while read -r name seconds module package; do
@@ -64,6 +69,7 @@ declare -A GROUP=(
 	[node]="etcd etcdctl kube-apiserver kube-controller-manager kube-scheduler kubectl kube-proxy
 		kubelet kubeadm agnhost containerd containerd-shim-runc-v2 ctr runc
 		ptp loopback host-local portmap coredns"
+	[conformance]="e2e.test ginkgo agnhost regression-issue-74839 coredns"
 )
 
 fail() {
@@ -134,14 +140,15 @@ packages_of() {
 
 # build NAME
 build() {
-	local name=$1 module=${MODULE_OF[$1]} resolve=plain_module cgo=0 tags="" flags="-s -w"
+	local name=$1 module=${MODULE_OF[$1]} resolve=plain_module compile="go build" cgo=0 tags="" flags="-s -w"
 	case $module in
-	kubernetes) resolve=kubernetes_module flags+=" $(version_flags | tr '\n' ' ')" ;;
+	kubernetes | conformance) resolve=kubernetes_module flags+=" $(version_flags | tr '\n' ' ')" ;;
 	helm) flags+=" -X helm.sh/helm/v3/internal/version.version=v${MODULE[helm]#* }" ;;
 	containerd) tags=no_btrfs,no_devmapper,no_zfs ;;
 	# The only one in C. Static, as the node has another C library than this machine.
 	runc) cgo=1 tags=seccomp,netgo,osusergo flags+=" -linkmode external -extldflags -static" ;;
 	esac
+	case $name in *.test) compile="go test -c" ;; esac
 	mkdir -p "$WORK/$module-module"
 	cd "$WORK/$module-module"
 	if [ ! -e go.sum ]; then
@@ -152,7 +159,8 @@ build() {
 		}
 	fi
 	# Built elsewhere and then moved: a file with the tool's name is a complete one.
-	CGO_ENABLED=$cgo go build -trimpath -buildvcs=false -tags "$tags" -ldflags "$flags" -o "$WORK/$name" "${PACKAGE[$name]}" ||
+	# shellcheck disable=SC2086 # a command
+	CGO_ENABLED=$cgo $compile -trimpath -buildvcs=false -tags "$tags" -ldflags "$flags" -o "$WORK/$name" "${PACKAGE[$name]}" ||
 		fail "building $name failed; see above"
 	mv "$WORK/$name" "$TOOLS/$name"
 }

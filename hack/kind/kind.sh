@@ -16,6 +16,7 @@
 # Variables:
 #   KIND_CLUSTER   the cluster's name (default: kube-verdict). The nodes' containers are
 #                  NAME-control-plane and NAME-worker; the first takes pods, too.
+#   KIND_WORKERS   how many workers there are (default: 1)
 #   KIND_IMAGES    published: kind's node image, with its network kindnet;
 #                  local: images built here from Debian packages and Go modules, with
 #                  static routes between the nodes. Default: what was built here before,
@@ -57,8 +58,7 @@ config() {
 		nodes:
 		- role: control-plane
 		  $control_plane
-		- role: worker
-		  $worker
+		$(for _ in $(seq "${KIND_WORKERS:-1}"); do printf -- "- role: worker\n  %s\n" "$worker"; done)
 		$containerd
 		kubeadmConfigPatches:
 		# etcd waits for no disk: the cluster is for tests, and its nodes share one.
