@@ -17,7 +17,7 @@ HOT   ?= ./proxy ./nft/maps ./nft/ledger ./nft/kernel ./dataplane ./controllers
 COUNT ?= 6
 
 .DEFAULT_GOAL := help
-.PHONY: help build test unit lint tools demo bench microbench differential e2e image clean
+.PHONY: help build test unit lint tools demo bench microbench differential e2e conformance image clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -59,6 +59,9 @@ differential: ## compare with kube-proxy on random clusters: RUNS=n of them, fro
 
 e2e: ## test the image and the chart on a cluster in kind, E2E=core for CI's choice (root; the first time adds about 15 min)
 	@hack/e2e.sh $(TESTFLAGS)
+
+conformance: ## run Kubernetes' own sig-network specs in kind; PROXY=kube-proxy to compare (root)
+	@hack/conformance/run.sh $(TESTFLAGS)
 
 image: ## build the container image for all platforms into bin/image; needs no registry and no docker
 	go run ./hack/image -tag $(IMAGE)
