@@ -5,13 +5,17 @@ import (
 	"fmt"
 	"net/netip"
 	"sync/atomic"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/intstr"
+	"k8s.io/apimachinery/pkg/util/uuid"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 
@@ -91,30 +95,86 @@ func (c *cluster) close() {
 func (c *cluster) frontends() int    { return c.services + c.others.services }
 func (c *cluster) allEndpoints() int { return c.total() + c.others.endpoints }
 
-// becomes makes the cluster one of another size, by as few writes as possible.
+// becomes makes the cluster one of another size.
 func (c *cluster) becomes(ctx context.Context, s size, progress func(done, of int)) error {
 	var done atomic.Int64
 	work := c.parallel()
 	all := max(c.services, s.services)
-	for i := range all {
-		work.Go(func() (err error) {
-			switch {
-			case i >= s.services:
-				err = c.delete(ctx, c.service(i).Name, sliceName(i))
-			case i >= c.services:
-				err = c.create(ctx, c.service(i), c.slice(i, s.endpoints))
-			case c.endpoints != s.endpoints:
-				err = c.update(ctx, c.slice(i, s.endpoints))
+	const together = 40
+	for from := 0; from < all; from += together {
+		work.Go(func() error {
+			var objects []testbed.Stored
+			for i := from; i < min(from+together, all); i++ {
+				switch {
+				case i >= s.services:
+					if err := c.delete(ctx, c.service(i).Name, sliceName(i)); err != nil {
+						return err
+					}
+				case i >= c.services:
+					objects = append(objects, stored(c.service(i), c.slice(i, s.endpoints))...)
+				case c.endpoints != s.endpoints:
+					if err := c.update(ctx, c.slice(i, s.endpoints)); err != nil {
+						return err
+					}
+				}
+				progress(int(done.Add(1)), all)
 			}
-			progress(int(done.Add(1)), all)
-			return err
+			return c.api.Store(ctx, objects...)
 		})
 	}
 	if err := work.Wait(); err != nil {
 		return err
 	}
 	c.size = s
-	return nil
+	return c.known(ctx)
+}
+
+// known waits until the API server has heard of all Services and slices from etcd.
+func (c *cluster) known(ctx context.Context) error {
+	return testbed.Wait(time.Minute, "the API server to know all Services", func() error {
+		cached := metav1.ListOptions{ResourceVersion: "0"}
+		services, err := c.clients.CoreV1().Services(namespace).List(ctx, cached)
+		if err != nil {
+			return err
+		}
+		slices, err := c.clients.DiscoveryV1().EndpointSlices(namespace).List(ctx, cached)
+		if err != nil {
+			return err
+		}
+		if want := c.services + probes; len(services.Items) != want || len(slices.Items) != want {
+			return fmt.Errorf("it knows %d Services and %d EndpointSlices of %d", len(services.Items), len(slices.Items), want)
+		}
+		return nil
+	})
+}
+
+// stored are a Service, its slice and its address as the API server stores them.
+func stored(service *corev1.Service, slice *discoveryv1.EndpointSlice) []testbed.Stored {
+	ip := service.Spec.ClusterIP
+	single, cluster := corev1.IPFamilyPolicySingleStack, corev1.ServiceInternalTrafficPolicyCluster
+	spec := &service.Spec
+	spec.Type, spec.ClusterIPs, spec.IPFamilies, spec.IPFamilyPolicy = corev1.ServiceTypeClusterIP, []string{ip}, []corev1.IPFamily{corev1.IPv4Protocol}, &single
+	spec.SessionAffinity, spec.InternalTrafficPolicy = corev1.ServiceAffinityNone, &cluster
+	spec.Ports[0].Protocol, spec.Ports[0].TargetPort = corev1.ProtocolTCP, intstr.FromInt32(spec.Ports[0].Port)
+	tcp := corev1.ProtocolTCP
+	slice.Ports[0].Protocol = &tcp
+	address := &networkingv1.IPAddress{
+		ObjectMeta: metav1.ObjectMeta{Name: ip, Labels: map[string]string{
+			networkingv1.LabelIPAddressFamily: string(corev1.IPv4Protocol),
+			networkingv1.LabelManagedBy:       "ipallocator.k8s.io",
+		}},
+		Spec: networkingv1.IPAddressSpec{ParentRef: &networkingv1.ParentReference{Resource: "services", Namespace: namespace, Name: service.Name}},
+	}
+	now := metav1.Now()
+	for _, meta := range []*metav1.ObjectMeta{&service.ObjectMeta, &slice.ObjectMeta, &address.ObjectMeta} {
+		meta.UID, meta.CreationTimestamp, meta.Generation = uuid.NewUUID(), now, 1
+	}
+	service.Namespace, slice.Namespace = namespace, namespace
+	return []testbed.Stored{
+		{Key: "/registry/ipaddresses/" + ip, Version: networkingv1.SchemeGroupVersion, Object: address},
+		{Key: "/registry/services/specs/" + namespace + "/" + service.Name, Version: corev1.SchemeGroupVersion, Object: service},
+		{Key: "/registry/endpointslices/" + namespace + "/" + slice.Name, Version: discoveryv1.SchemeGroupVersion, Object: slice},
+	}
 }
 
 // restore gives Services back the endpoints that they had before a benchmark.
