@@ -35,7 +35,6 @@ const (
 type cluster struct {
 	client.Client
 	clients *kubernetes.Clientset
-	config  *rest.Config
 
 	control, worker *node
 	// outside is a container on the nodes' network that is no node.
@@ -49,7 +48,7 @@ func newCluster(name string) (*cluster, error) {
 	}
 	config.WarningHandler = rest.NoWarnings{}
 	config.QPS, config.Burst = 100, 200
-	c := &cluster{config: config, control: &node{name: name + "-control-plane"}, worker: &node{name: name + "-worker"}, outside: name + "-outside"}
+	c := &cluster{control: &node{name: name + "-control-plane"}, worker: &node{name: name + "-worker"}, outside: name + "-outside"}
 	if c.Client, err = client.New(config, client.Options{}); err != nil {
 		return nil, fmt.Errorf("the cluster that KUBECONFIG says does not answer: %w", err)
 	}
