@@ -58,6 +58,23 @@ func TestKilledAgentBreaksNoConnection(t *testing.T) {
 	callers.stop()
 }
 
+// The agent runs under the runtime's seccomp profile, which the other tests so
+// show to leave it all that it needs.
+func TestAgentRunsUnderSeccomp(t *testing.T) {
+	s := newScene(t)
+	s.served()
+	for _, n := range s.nodes() {
+		dir, err := n.agentProcess()
+		s.must(err)
+		status, err := os.ReadFile(dir + "/status")
+		s.must(err)
+		// 2 is SECCOMP_MODE_FILTER: proc_pid_status(5).
+		if !strings.Contains(string(status), "\nSeccomp:\t2\n") {
+			t.Errorf("the agent on %s has no seccomp filter:\n%s", n.name, status)
+		}
+	}
+}
+
 // "helm test" passes, as a Pod.
 func TestHelmTest(t *testing.T) {
 	s := newScene(t)
@@ -123,20 +140,33 @@ func (s *scene) restarts(n *node) (times int32) {
 	return times
 }
 
-// killAgent kills the agent's process in a node: the one of this name in its network
-// namespace.
+// killAgent kills the agent's process in a node.
 func (s *scene) killAgent(n *node) error {
-	pid, err := n.pid()
+	dir, err := n.agentProcess()
 	if err != nil {
 		return err
+	}
+	number, err := strconv.Atoi(filepath.Base(dir))
+	if err != nil {
+		return err
+	}
+	return unix.Kill(number, unix.SIGKILL)
+}
+
+// agentProcess is the directory in /proc of the agent in a node: the process of this
+// name in its network namespace.
+func (n *node) agentProcess() (string, error) {
+	pid, err := n.pid()
+	if err != nil {
+		return "", err
 	}
 	here, err := os.Readlink("/proc/" + pid + "/ns/net")
 	if err != nil {
-		return err
+		return "", err
 	}
 	all, err := filepath.Glob("/proc/[0-9]*/comm")
 	if err != nil {
-		return err
+		return "", err
 	}
 	for _, path := range all {
 		name, err := os.ReadFile(path)
@@ -144,14 +174,9 @@ func (s *scene) killAgent(n *node) error {
 			continue
 		}
 		dir := filepath.Dir(path)
-		if ns, err := os.Readlink(dir + "/ns/net"); err != nil || ns != here {
-			continue
+		if ns, err := os.Readlink(dir + "/ns/net"); err == nil && ns == here {
+			return dir, nil
 		}
-		number, err := strconv.Atoi(filepath.Base(dir))
-		if err != nil {
-			return err
-		}
-		return unix.Kill(number, unix.SIGKILL)
 	}
-	return fmt.Errorf("no process of the agent on %s", n.name)
+	return "", fmt.Errorf("no process of the agent on %s", n.name)
 }
