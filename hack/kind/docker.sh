@@ -20,7 +20,8 @@ docker_up() {
 		for fd in /proc/"$BASHPID"/fd/*; do
 			((${fd##*/} <= 2)) || eval "exec ${fd##*/}>&-"
 		done
-		exec setsid dockerd --data-root "$data" --exec-root "$DOCKERD/exec" --pidfile "$DOCKERD/pid" "${runtime[@]}"
+		exec setsid dockerd --data-root "$data" --exec-root "$DOCKERD/exec" --pidfile "$DOCKERD/pid" \
+			--host "${DOCKER_HOST:-unix:///var/run/docker.sock}" "${runtime[@]}"
 	) </dev/null >"$DOCKERD/log" 2>&1 &
 	echo "$data" >"$DOCKERD/data-root"
 	for _ in $(seq 150); do
