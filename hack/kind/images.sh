@@ -187,7 +187,7 @@ pods_images() {
 # node_image makes a node: Debian, the files of kind's own base image, and what runs pods.
 node_image() {
 	local root=$WORK/root kind unit
-	kind=$(cd "$ROOT" && go mod download -json "sigs.k8s.io/kind@$("$TOOLS/kind" version | cut -d ' ' -f 2)" | sed -n 's/.*"Dir": "\(.*\)".*/\1/p')
+	kind=$(cd "$ROOT" && go mod download -json "sigs.k8s.io/kind@$(kind version | cut -d ' ' -f 2)" | sed -n 's/.*"Dir": "\(.*\)".*/\1/p')
 	cp -a "$ROOTFS" "$root"
 	# No services that make no sense in a container, as kind has it.
 	rm -f "$root"/lib/systemd/system/{multi-user,local-fs,basic}.target.wants/* "$root"/etc/systemd/system/*.wants/* \
