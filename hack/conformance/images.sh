@@ -34,7 +34,7 @@ build() {
 }
 
 build_all() {
-	local image
+	local image version sources
 	work=$(mktemp -d)
 	trap 'rm -rf "$work"' EXIT
 	say "building images of Debian's packages (about three minutes) ..."
@@ -45,14 +45,16 @@ build_all() {
 	rm -rf "$work"/debian/var/cache/apt/archives/*.deb "$work"/debian/var/lib/apt/lists/* "$work"/debian/usr/share/{doc,man,locale}/*
 	tar -C "$work/debian" -c . | docker import - conformance-debian >/dev/null
 	rm -rf "$work/debian"
-	cp "$tools/agnhost" "$tools/regression-issue-74839" "$tools/coredns" "$work/"
+	version=$("$tools/kubectl" version --client --output json | jq -r .clientVersion.gitVersion)
+	sources=$(go mod download -json "k8s.io/kubernetes@$version" | jq -r .Dir)
+	cp "$sources"/test/images/agnhost/porter/localhost.{crt,key} "$tools"/{agnhost,regression-issue-74839,coredns} "$work/"
 	for image in $images; do
 		case $image in
 		*/agnhost:*)
 			build "$image" <<-'EOF'
 				FROM conformance-debian
 				RUN for a in $(busybox --list); do command -v $a >/dev/null || ln -s /bin/busybox /usr/local/bin/$a; done && mkdir /uploads
-				COPY agnhost coredns /
+				COPY agnhost coredns localhost.crt localhost.key /
 				ENTRYPOINT ["/agnhost"]
 				CMD ["pause"]
 			EOF
