@@ -188,15 +188,16 @@ func Run(ctx context.Context, api *rest.Config, c Config, log logr.Logger) error
 			return err
 		}
 		close(loaded)
-		if c.Scope == proxy.ScopeAll { // else another proxy sets them
-			reporter.Sysctls(setConntrack("/", c.Configuration.Conntrack, goruntime.NumCPU()))
-		}
 		go node.watch(ctx, func() {
 			if err := services.Load(ctx); err != nil {
 				log.Error(err, "The node's addresses have changed, but not what depends on them")
 			}
 		})
 		return programmer.Run(ctx, func() {
+			if c.Scope == proxy.ScopeAll { // else another proxy sets them
+				// Only now, as our tables load nf_conntrack where it is a module.
+				reporter.Sysctls(setConntrack("/", c.Configuration.Conntrack, goruntime.NumCPU()))
+			}
 			ready.Store(true)
 			log.Info("Services are programmed")
 			go freeMemory(tuning)
