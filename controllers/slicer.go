@@ -37,7 +37,13 @@ func newSlicer(triggered func(proxy.Name, time.Time)) *slicer {
 const packedMark = "\x00"
 
 func packed(slice *discoveryv1.EndpointSlice) bool {
-	return strings.HasPrefix(slice.SelfLink, packedMark)
+	return strings.HasPrefix(*encoding(&slice.ObjectMeta), packedMark)
+}
+
+// encoding is the field for it.
+func encoding(m *metav1.ObjectMeta) *string {
+	//lint:ignore SA1019 It is free because nobody fills it any more.
+	return &m.SelfLink
 }
 
 // pack makes of an EndpointSlice what the cache keeps.
@@ -55,8 +61,9 @@ func (s *slicer) pack(slice *discoveryv1.EndpointSlice) error {
 	}
 	*slice = discoveryv1.EndpointSlice{ObjectMeta: metav1.ObjectMeta{
 		Namespace: s.namespace(slice.Namespace), Name: slice.Name, ResourceVersion: slice.ResourceVersion,
-		GenerateName: name, SelfLink: packedMark + string(content),
+		GenerateName: name,
 	}}
+	*encoding(&slice.ObjectMeta) = packedMark + string(content)
 	return nil
 }
 
@@ -81,7 +88,7 @@ func Unpack(slice *discoveryv1.EndpointSlice) (*discoveryv1.EndpointSlice, error
 		return slice, nil
 	}
 	out := &discoveryv1.EndpointSlice{}
-	if err := out.Unmarshal([]byte(slice.SelfLink[len(packedMark):])); err != nil {
+	if err := out.Unmarshal([]byte((*encoding(&slice.ObjectMeta))[len(packedMark):])); err != nil {
 		return nil, fmt.Errorf("EndpointSlice %s/%s: decode it from the cache: %w", slice.Namespace, slice.Name, err)
 	}
 	out.ObjectMeta = metav1.ObjectMeta{

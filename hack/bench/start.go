@@ -100,11 +100,11 @@ func (r *round) answered() error {
 			i := n * (r.c.services - 1) / (asked - 1)
 			answer, err := c.Ask("tcp", frontend(i), 5*time.Second)
 			if err != nil {
-				return fmt.Errorf("Service %d of %d does not answer though all are programmed: %w", i, r.c.services, err)
+				return fmt.Errorf("of %d Services, number %d does not answer though all are programmed: %w", r.c.services, i, err)
 			}
 			low, high := endpointAddr(i, 0), endpointAddr(i, r.c.endpoints-1)
 			if at := answer.Server.Addr(); at.Less(low) || high.Less(at) {
-				return fmt.Errorf("Service %d is answered by %s, which is none of its endpoints", i, at)
+				return fmt.Errorf("the Service number %d is answered by %s, which is none of its endpoints", i, at)
 			}
 		}
 		return nil
