@@ -89,7 +89,9 @@ func unit(metric string) string {
 }
 
 // more says that more of a metric is better.
-func more(metric string) bool { return metric == newConnections || metric == elements }
+func more(metric string) bool {
+	return metric == newConnections || metric == elements || metric == "changes/s"
+}
 
 // written is a value with its unit.
 func written(metric string, v float64) string {
@@ -125,7 +127,7 @@ func seconds(v float64) string {
 	for _, u := range []struct {
 		size time.Duration
 		name string
-	}{{time.Second, "s"}, {time.Millisecond, "ms"}, {time.Microsecond, "us"}} {
+	}{{time.Second, "s"}, {time.Millisecond, "ms"}, {time.Microsecond, "us"}, {time.Nanosecond, "ns"}} {
 		if d >= u.size {
 			n := float64(d) / float64(u.size)
 			return strings.TrimSuffix(fmt.Sprintf("%.*f", max(0, 2-int(math.Log10(n))), n), ".") + " " + u.name

@@ -206,7 +206,7 @@ func measure(ctx context.Context, f *flags) error {
 	err = s.run(ctx)
 	took := time.Since(s.progress.start).Round(time.Second).String()
 	// What there is counts, also after a failure.
-	return errors.Join(err, recorder.add(record{scenario: about, what: "duration", text: took}), writeReport(f.out, recorder.records))
+	return errors.Join(err, recorder.add(record{scenario: about, what: "load after", text: load()}, record{scenario: about, what: "duration", text: took}), writeReport(f.out, recorder.records))
 }
 
 // commandLine is how to do the same again.

@@ -28,7 +28,7 @@ var tables = []table{
 		text: "From the start of the process, on an empty kernel, until the kernel has all Services. " + spread,
 	},
 	{scenario: coldScenario, metric: "own rounds of programming (s)", text: "Of that, rounds of programming, by the proxy's own metric:"},
-	{scenario: coldScenario, metric: "CPU (s)", text: "CPU time until then, children included:"},
+	{scenario: coldScenario, metric: coldCPU, text: "CPU time until its first round of programming has ended, children included:"},
 	{scenario: coldScenario, metric: "most memory (bytes)", text: "The most resident memory until then, children included:"},
 	{
 		title: "Network programming latency", scenario: latencyScenario, metric: accepted, percentiles: true, limit: "a plain watch is told",
@@ -56,6 +56,7 @@ var tables = []table{
 	},
 	{scenario: packetScenario, metric: newConnections, whats: []string{"no Service", "ClusterIP, last"}, text: "Connections a second that four clients can make, one after another each:"},
 	{title: "CPU and memory", scenario: usageScenario, metric: "CPU (s per s)", text: "Share of one processor, children included. " + spread},
+	{scenario: usageScenario, metric: "changes/s", text: "Changes a second that the API server took meanwhile:"},
 	{scenario: usageScenario, metric: "memory (bytes)", text: "Resident memory some seconds after the start:"},
 	{scenario: usageScenario, metric: "most memory (bytes)", text: "The most resident memory during changes, children included:"},
 	{scenario: usageScenario, metric: "memory of the tables (bytes)", text: "Kernel memory of the tables: what is free when they are deleted:"},

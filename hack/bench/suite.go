@@ -171,7 +171,7 @@ func (s *suite) aboutMachine() error {
 		{"nft", said("nft", "--version")},
 		{"iptables", said("iptables", "--version")},
 		{"kube-proxy", kubeProxyVersion()},
-		{"load before", loadBefore()},
+		{"load before", load()},
 	} {
 		if err := s.recorder.add(record{scenario: about, what: fact[0], text: fact[1]}); err != nil {
 			return err
@@ -180,7 +180,7 @@ func (s *suite) aboutMachine() error {
 	return nil
 }
 
-func loadBefore() string {
+func load() string {
 	text, _ := os.ReadFile("/proc/loadavg")
 	fields := strings.Fields(string(text))
 	return strings.Join(fields[:min(3, len(fields))], " ")
