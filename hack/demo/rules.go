@@ -10,7 +10,7 @@ import (
 // and checks that it is what the text between says.
 func (c *cluster) rules(p *page) error {
 	chain := fmt.Sprintf("cluster-%d", len(c.pods))
-	p.text("One entry for each port, with a number that stands for a chain, the one for its count of endpoints:\n")
+	p.text("One entry for each port, with the number of the chain for its count of endpoints:\n")
 	entries, err := c.show(p, fmt.Sprintf("nft list map ip kube-verdict services | grep -o '%s [^,}]*'", clusterIP))
 	if err != nil {
 		return err
