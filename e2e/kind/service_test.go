@@ -50,8 +50,15 @@ func (s *scene) spare(number byte) (both []netip.Addr) {
 
 // balance does what a load balancer's controller would: it gives a Service addresses,
 // and has the outside send what is for them to a node.
+//
+// These addresses are behind the link that the outside is on as well, of which the node
+// tells it by redirects (ICMP) that it ignores. Linux lets one limit stand for these and
+// for refusals, so that the outside is not told of refusals any more after the ninth
+// (ip_rt_send_redirect and icmpv4_xrlim_allow): the node sends no redirects.
 func (s *scene) balance(svc *corev1.Service, number byte, n *node) {
 	s.t.Helper()
+	_, err := n.run("sysctl", "-qw", "net.ipv4.conf.all.send_redirects=0", "net.ipv4.conf.eth0.send_redirects=0")
+	s.must(err)
 	before := svc.DeepCopy()
 	svc.Status.LoadBalancer.Ingress = nil
 	for _, a := range s.spare(number) {
