@@ -19,7 +19,7 @@ import (
 )
 
 // core are the tests that E2E=core chooses, in less than five minutes.
-const core = "^(TestUpgradeBreaksNoConnection|TestAgentRunsUnderSeccomp|TestServiceTypes|TestTakeOverInNFTablesMode)$"
+const core = "^(TestUpgradeBreaksNoConnection|TestAgentRunsUnderSeccomp|TestNothingToServe|TestServiceTypes|TestTakeOverInNFTablesMode)$"
 
 // environment is what the tests take from "make e2e", and what for.
 var environment = []struct{ variable, what string }{
