@@ -73,15 +73,15 @@ func (c *Conn) outcome(b *batch) error {
 			if m.Type == unix.NFNL_SUBSYS_NFTABLES<<8|unix.NFT_MSG_DELSETELEM && c.deleted != nil {
 				c.tellDeleted(m.Body)
 			}
-			if m.Type != unix.NLMSG_ERROR || len(m.Body) < 4 {
+			errno, err := m.Errno()
+			if m.Type != unix.NLMSG_ERROR || err != nil {
 				return nil
 			}
-			errno := -int32(binary.NativeEndian.Uint32(m.Body))
 			switch {
 			case errno == 0:
 				acknowledged = acknowledged || m.Seq == b.last
 			case refused == nil:
-				refused = b.refused(m, unix.Errno(errno))
+				refused = b.refused(m, errno)
 			}
 			return nil
 		})

@@ -390,11 +390,12 @@ func (c *Conn) ask(typ, flags uint16, f nft.Family, fill func(*encoder), each fu
 			switch m.Type {
 			case unix.NLMSG_DONE, unix.NLMSG_ERROR:
 				done = true
-				if len(m.Body) < 4 {
-					return nfnetlink.ErrTruncated
+				errno, err := m.Errno()
+				if err != nil {
+					return err
 				}
-				if errno := -int32(binary.NativeEndian.Uint32(m.Body)); errno != 0 {
-					return explain(unix.Errno(errno))
+				if errno != 0 {
+					return explain(errno)
 				}
 			default:
 				each(m.Body[nfgen:])

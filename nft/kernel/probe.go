@@ -46,10 +46,10 @@ func (c *Conn) Probe(tx nft.Transaction) ([]Refusal, error) {
 			break
 		}
 		err = nfnetlink.Messages(datagram, func(m nfnetlink.Message) error {
-			if m.Type != unix.NLMSG_ERROR || len(m.Body) < 4 {
+			errno, err := m.Errno()
+			if m.Type != unix.NLMSG_ERROR || err != nil {
 				return nil
 			}
-			errno := unix.Errno(-int32(binary.NativeEndian.Uint32(m.Body)))
 			switch {
 			case errno == 0:
 			case m.Seq == b.last:
