@@ -95,16 +95,16 @@ func (w *writer) elements() (n int) {
 	return n
 }
 
-// copies has another kernel told the same as the writer's: what else there is than
-// elements before the clock starts, and the elements as packed beforehand.
-type copies struct {
+// replayed is what the writer does in a namespace that nobody sees, done again in
+// another.
+type replayed struct {
 	writer *writer
 	conn   *kernel.Conn
-	packed *packed
+	// repeat programs what the writer has sent, and takes the time.
+	repeat func(sent []nft.Transaction) (time.Duration, error)
 }
 
-func newCopies(ns *testbed.Namespace) (side, error) {
-	c := &copies{}
+func newReplayed(ns *testbed.Namespace) (*replayed, error) {
 	first, err := testbed.NewNamespace()
 	if err != nil {
 		return nil, err
@@ -115,54 +115,82 @@ func newCopies(ns *testbed.Namespace) (side, error) {
 	if err != nil {
 		return nil, err
 	}
-	c.writer = side.(*writer)
-	if c.conn, err = kernel.Open(ns.Fd()); err == nil {
-		c.packed, err = openPacked(ns)
-	}
-	if err != nil {
-		c.close()
+	r := &replayed{writer: side.(*writer)}
+	if r.conn, err = kernel.Open(ns.Fd()); err != nil {
+		r.writer.close()
 		return nil, err
 	}
+	return r, nil
+}
+
+func (r *replayed) close() {
+	r.writer.close()
+	_ = r.conn.Close()
+}
+
+func (r *replayed) load(n, endpoints int) (time.Duration, error) {
+	return r.again(r.writer.load(n, endpoints))
+}
+
+func (r *replayed) replace(i, round int) (time.Duration, error) {
+	return r.again(r.writer.replace(i, round))
+}
+
+func (r *replayed) resize(i, round int) (time.Duration, error) {
+	return r.again(r.writer.resize(i, round))
+}
+
+func (r *replayed) again(_ time.Duration, err error) (time.Duration, error) {
+	if err != nil {
+		return 0, err
+	}
+	return r.repeat(r.writer.sent)
+}
+
+// copies has another kernel told the same as the writer's: what else there is than
+// elements before the clock starts, and the elements as packed beforehand.
+type copies struct {
+	*replayed
+	packed *packed
+}
+
+func newCopies(ns *testbed.Namespace) (side, error) {
+	r, err := newReplayed(ns)
+	if err != nil {
+		return nil, err
+	}
+	c := &copies{replayed: r}
+	if c.packed, err = openPacked(ns); err != nil {
+		r.close()
+		return nil, err
+	}
+	r.repeat = c.send
 	return c, nil
 }
 
 func (c *copies) close() {
-	c.writer.close()
-	if c.conn != nil {
-		_ = c.conn.Close()
-	}
-	if c.packed != nil {
-		c.packed.close()
-	}
+	c.replayed.close()
+	c.packed.close()
 }
 
-func (c *copies) load(n, endpoints int) (time.Duration, error) {
-	return c.again(c.writer.load(n, endpoints))
-}
-
-func (c *copies) replace(i, round int) (time.Duration, error) {
-	return c.again(c.writer.replace(i, round))
-}
-
-func (c *copies) resize(i, round int) (time.Duration, error) {
-	return c.again(c.writer.resize(i, round))
-}
-
-func (c *copies) again(_ time.Duration, err error) (took time.Duration, _ error) {
-	for _, tx := range c.writer.sent {
-		if err == nil {
-			err = c.conn.Commit(objects(tx))
+func (c *copies) send(sent []nft.Transaction) (took time.Duration, err error) {
+	for _, tx := range sent {
+		if err := c.conn.Commit(objects(tx)); err != nil {
+			return took, err
 		}
 		elements := slices.DeleteFunc(slices.Clone(tx), func(o nft.Op) bool { return !o.IsElement() })
-		if err != nil || len(elements) == 0 {
+		if len(elements) == 0 {
 			continue
 		}
 		c.packed.pack(elements)
 		start := time.Now()
-		err = c.packed.send()
+		err := c.packed.send()
 		took += time.Since(start)
+		if err != nil {
+			return took, err
+		}
 	}
-	return took, err
+	return took, nil
 }
 
 // objects are what a transaction has besides elements.
@@ -172,58 +200,26 @@ func objects(tx nft.Transaction) nft.Transaction {
 
 // scripted sends the same through the nft program.
 type scripted struct {
+	*replayed
 	ns     *testbed.Namespace
-	writer *writer
-	conn   *kernel.Conn
 	loaded bool
 }
 
 func newScripted(ns *testbed.Namespace) (side, error) {
-	first, err := testbed.NewNamespace()
+	r, err := newReplayed(ns)
 	if err != nil {
 		return nil, err
 	}
-	defer first.Close()
-	side, err := newWriter(first)
-	if err != nil {
-		return nil, err
-	}
-	s := &scripted{ns: ns, writer: side.(*writer)}
-	if s.conn, err = kernel.Open(ns.Fd()); err != nil {
-		s.writer.close()
-		return nil, err
-	}
+	s := &scripted{replayed: r, ns: ns}
+	r.repeat = s.send
 	return s, nil
 }
 
-func (s *scripted) close() {
-	s.writer.close()
-	_ = s.conn.Close()
-}
-
-func (s *scripted) load(n, endpoints int) (time.Duration, error) {
-	return s.again(s.writer.load(n, endpoints))
-}
-
-func (s *scripted) replace(i, round int) (time.Duration, error) {
-	return s.again(s.writer.replace(i, round))
-}
-
-func (s *scripted) resize(i, round int) (time.Duration, error) {
-	return s.again(s.writer.resize(i, round))
-}
-
-// again sends all in one script. nft 1.0.6 cannot add a rule that looks up a map which
+// send sends all in one script. nft 1.0.6 cannot add a rule that looks up a map which
 // is not in the same script, so that later ones come another way, before the clock
 // starts.
-func (s *scripted) again(_ time.Duration, err error) (time.Duration, error) {
-	if err != nil {
-		return 0, err
-	}
-	var all nft.Transaction
-	for _, tx := range s.writer.sent {
-		all = append(all, tx...)
-	}
+func (s *scripted) send(sent []nft.Transaction) (time.Duration, error) {
+	all := slices.Concat(sent...)
 	if s.loaded {
 		if err := s.conn.Commit(objects(all)); err != nil {
 			return 0, err
