@@ -46,7 +46,7 @@ func CacheOptions(node string, scope proxy.Scope, triggered func(proxy.Name, tim
 			},
 			&discoveryv1.EndpointSlice{}: {
 				Label:                 labels.NewSelector().Add(*notHeadless),
-				Transform:             transform(newSlicer(triggered).pack),
+				Transform:             slim(newSlicer(triggered).pack),
 				UnsafeDisableDeepCopy: shared,
 			},
 			&corev1.Node{}: {
@@ -91,22 +91,14 @@ func IndexFields(ctx context.Context, informers cache.Informers) error {
 	}})
 }
 
-// transform makes a function on one kind a cache transformation.
-func transform[T any](f func(T) error) func(any) (any, error) {
+// slim makes a function on one kind a cache transformation.
+func slim[T any](f func(T)) func(any) (any, error) {
 	return func(object any) (any, error) {
 		if o, ok := object.(T); ok {
-			return object, f(o)
+			f(o)
 		}
 		return object, nil
 	}
-}
-
-// slim is transform for a function that can't fail.
-func slim[T any](f func(T)) func(any) (any, error) {
-	return transform(func(o T) error {
-		f(o)
-		return nil
-	})
 }
 
 // slimMeta keeps an object's identity and those labels.
