@@ -72,7 +72,8 @@ const handOver = 5 * time.Second
 func Run(ctx context.Context, api *rest.Config, c Config, log logr.Logger) error {
 	tuning, tuned := context.WithCancel(ctx)
 	defer tuned()
-	go tuneMemory(tuning)
+	started := make(chan struct{})
+	go tuneMemory(tuning, started)
 	conn, err := kernel.Open(0)
 	if err != nil {
 		return err
@@ -172,7 +173,12 @@ func Run(ctx context.Context, api *rest.Config, c Config, log logr.Logger) error
 		if err := controllers.IndexFields(ctx, mgr.GetCache()); err != nil {
 			return err
 		}
-		without, err := reach.without(ctx, "nodes", func(ctx context.Context) error { return node.load(ctx, mgr.GetCache()) })
+		without, err := reach.without(ctx, "nodes", func(ctx context.Context) error {
+			if err := nodes.WaitForSync(ctx); err != nil {
+				return err
+			}
+			return node.load(ctx, mgr.GetCache())
+		})
 		switch {
 		case err != nil:
 			return err
@@ -180,7 +186,12 @@ func Run(ctx context.Context, api *rest.Config, c Config, log logr.Logger) error
 			node.changed(nil)
 		}
 		if refuse {
-			if _, err := reach.without(ctx, "servicecidrs.networking.k8s.io", cidrs.Load); err != nil {
+			if _, err := reach.without(ctx, "servicecidrs.networking.k8s.io", func(ctx context.Context) error {
+				if err := cidrs.WaitForSync(ctx); err != nil {
+					return err
+				}
+				return cidrs.Load(ctx)
+			}); err != nil {
 				return err
 			}
 		}
@@ -200,7 +211,7 @@ func Run(ctx context.Context, api *rest.Config, c Config, log logr.Logger) error
 			}
 			ready.Store(true)
 			log.Info("Services are programmed")
-			go freeMemory(tuning)
+			close(started)
 		})
 	}))
 	if err != nil {

@@ -8,7 +8,6 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/handler"
 )
 
 // NodeReconciler follows the Node object that stands for this machine.
@@ -19,7 +18,12 @@ type NodeReconciler struct {
 	Changed func(*corev1.Node) (matters bool)
 	// Services are handed over again when it does.
 	Services *ServiceReconciler
+
+	source *source
 }
+
+// WaitForSync returns when the Node has been read, or is known not to be there.
+func (r *NodeReconciler) WaitForSync(ctx context.Context) error { return r.source.wait(ctx) }
 
 // Reconcile passes on the Node as it is now.
 func (r *NodeReconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
@@ -42,7 +46,6 @@ func (r *NodeReconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.
 
 // SetupWithManager watches the Node that CacheOptions selects.
 func (r *NodeReconciler) SetupWithManager(mgr ctrl.Manager) error {
-	return ctrl.NewControllerManagedBy(mgr).Named("node").
-		WatchesRawSource(watch(mgr, &corev1.Node{}, &handler.EnqueueRequestForObject{})).
-		Complete(r)
+	r.source = newSource(mgr.GetCache(), &corev1.Node{}, itself)
+	return ctrl.NewControllerManagedBy(mgr).Named("node").WatchesRawSource(r.source).Complete(r)
 }

@@ -41,6 +41,23 @@ func TestSlicesLeadToTheirService(t *testing.T) {
 	w.has("b", "10.0.0.2:8080")
 }
 
+// What is there at the start is handed over by Load, and not a second time from the
+// queue.
+func TestStartHandsOverOnce(t *testing.T) {
+	w := newWorld(t)
+	w.service("later", "10.0.0.1")
+	w.has("later", "10.0.0.1:8080") // the queue is in order
+	times := 0
+	for _, call := range w.all() {
+		if call == "update default/kubernetes" {
+			times++
+		}
+	}
+	if times != 1 {
+		t.Errorf("a Service from before the start was handed over %d times", times)
+	}
+}
+
 // A Service that goes, goes with its problems.
 func TestServicesGo(t *testing.T) {
 	w := newWorld(t)
@@ -66,13 +83,17 @@ func TestLoadBringsNothingBack(t *testing.T) {
 	told, loaded := newSink(), make(chan struct{})
 	close(loaded)
 	r := &controllers.ServiceReconciler{Sink: told, Loaded: loaded, Node: theNode, Problems: func(proxy.Name, []proxy.Problem) {}}
+	reconciled := make(chan error, 1)
 	r.Cache = listed{w.cache, func() {
 		w.must(w.api.Client.Delete(w.ctx, svc))
 		w.eventually("the cache to have it no more", func() bool { return w.cache.Get(w.ctx, key, &corev1.Service{}) != nil })
-		_, err := r.Reconcile(w.ctx, ctrl.Request{NamespacedName: key})
-		w.must(err)
+		go func() {
+			_, err := r.Reconcile(w.ctx, ctrl.Request{NamespacedName: key})
+			reconciled <- err
+		}()
 	}}
 	w.must(r.Load(w.ctx))
+	w.must(<-reconciled)
 	if got := told.endpoints(w.name("goes")); got != "none such" {
 		t.Errorf("a Service that had gone was handed over, with endpoints %q", got)
 	}

@@ -1,17 +1,20 @@
 package controllers
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"runtime"
 	"sync"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/util/workqueue"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/kube-verdict/kube-verdict/proxy"
@@ -47,6 +50,8 @@ type ServiceReconciler struct {
 	// single one is.
 	Loaded <-chan struct{}
 
+	sources []*source
+
 	// handing makes one step of reading a Service and handing it over, so that
 	// what is handed over last was read last: Load may run beside Reconcile.
 	handing sync.Mutex
@@ -62,62 +67,123 @@ func (r *ServiceReconciler) Reconcile(ctx context.Context, req ctrl.Request) (ct
 	case <-ctx.Done():
 		return ctrl.Result{}, ctx.Err()
 	}
-	wait, err := r.hand(ctx, req.NamespacedName)
+	wait, err := r.read(ctx, req.NamespacedName)
 	return ctrl.Result{RequeueAfter: wait}, err
 }
 
-// Load hands over all Services. The caches have to be synced.
+// Load hands over all Services, once all have been read. Reconcile follows what changes.
 func (r *ServiceReconciler) Load(ctx context.Context) error {
+	for _, s := range r.sources {
+		if err := s.wait(ctx); err != nil {
+			return err
+		}
+	}
+	r.handing.Lock()
+	defer r.handing.Unlock()
 	var services corev1.ServiceList
 	if err := r.Cache.List(ctx, &services); err != nil {
 		return fmt.Errorf("list Services: %w", err)
 	}
-	for i := range services.Items {
-		if _, err := r.hand(ctx, client.ObjectKeyFromObject(&services.Items[i])); err != nil {
+	var list discoveryv1.EndpointSliceList
+	if err := r.Cache.List(ctx, &list); err != nil {
+		return fmt.Errorf("list EndpointSlices: %w", err)
+	}
+	endpointSlices := make(map[types.NamespacedName][]*discoveryv1.EndpointSlice, len(services.Items))
+	for i := range list.Items {
+		if of, ok := serviceOf(&list.Items[i]); ok {
+			endpointSlices[of.NamespacedName] = append(endpointSlices[of.NamespacedName], &list.Items[i])
+		}
+	}
+	models := make([]model, len(services.Items))
+	workers := runtime.GOMAXPROCS(0)
+	const portions = 16 // for each, as some take longer
+	workqueue.ParallelizeUntil(ctx, workers, len(models), func(i int) {
+		svc := &services.Items[i]
+		models[i] = r.build(svc, endpointSlices[client.ObjectKeyFromObject(svc)])
+	}, workqueue.WithChunkSize(1+len(models)/workers/portions))
+	for i := range models {
+		if err := cmp.Or(ctx.Err(), models[i].err); err != nil {
 			return err
 		}
+		svc := &services.Items[i]
+		r.hand(proxy.Name{Namespace: svc.Namespace, Name: svc.Name}, models[i])
 	}
 	return nil
 }
 
-// hand hands over one Service, and says when it is to be looked at again.
-func (r *ServiceReconciler) hand(ctx context.Context, key types.NamespacedName) (again time.Duration, err error) {
+// read reads one Service and hands it over, and says when it is to be looked at again.
+func (r *ServiceReconciler) read(ctx context.Context, key types.NamespacedName) (again time.Duration, err error) {
 	r.handing.Lock()
 	defer r.handing.Unlock()
 	name := proxy.Name{Namespace: key.Namespace, Name: key.Name}
-	var svc corev1.Service
-	err = r.Cache.Get(ctx, key, &svc)
-	if client.IgnoreNotFound(err) != nil {
+	svc := &corev1.Service{}
+	if err := r.Cache.Get(ctx, key, svc); apierrors.IsNotFound(err) {
+		return r.hand(name, model{}), nil
+	} else if err != nil {
 		return 0, fmt.Errorf("service %s: %w", key, err)
-	}
-	if err != nil || !proxy.HasAddress(&svc) {
-		delete(r.held, name)
-		r.Problems(name, nil)
-		r.Sink.Delete(name)
-		return 0, nil
-	}
-	if !proxy.Handles(&svc, r.Scope) {
-		return r.release(name), nil
 	}
 	var list discoveryv1.EndpointSliceList
 	err = r.Cache.List(ctx, &list, client.InNamespace(key.Namespace), client.MatchingFields{serviceIndex: key.Name})
 	if err != nil {
 		return 0, fmt.Errorf("service %s: list its EndpointSlices: %w", key, err)
 	}
-	slices := make([]*discoveryv1.EndpointSlice, len(list.Items))
+	endpointSlices := make([]*discoveryv1.EndpointSlice, len(list.Items))
 	for i := range list.Items {
-		if slices[i], err = Unpack(&list.Items[i]); err != nil {
-			return 0, err
+		endpointSlices[i] = &list.Items[i]
+	}
+	m := r.build(svc, endpointSlices)
+	if m.err != nil {
+		return 0, m.err
+	}
+	return r.hand(name, m), nil
+}
+
+// model is what is made of a Service.
+type model struct {
+	// ours and others say who serves it, if anybody does.
+	ours, others bool
+	service      proxy.Service
+	problems     []proxy.Problem
+	err          error
+}
+
+// build makes the model of a Service.
+func (r *ServiceReconciler) build(svc *corev1.Service, kept []*discoveryv1.EndpointSlice) (m model) {
+	switch {
+	case !proxy.HasAddress(svc):
+		return model{}
+	case !proxy.Handles(svc, r.Scope):
+		return model{others: true}
+	}
+	endpointSlices := make([]*discoveryv1.EndpointSlice, len(kept))
+	for i := range kept {
+		if endpointSlices[i], m.err = Unpack(kept[i]); m.err != nil {
+			return m
 		}
 	}
-	model, problems := proxy.Build(&svc, slices, r.Node())
-	r.Problems(name, problems)
+	m.ours = true
+	m.service, m.problems = proxy.Build(svc, endpointSlices, r.Node())
+	return m
+}
+
+// hand hands a Service over, and says when it is to be looked at again.
+func (r *ServiceReconciler) hand(name proxy.Name, m model) (again time.Duration) {
+	switch {
+	case m.others:
+		return r.release(name)
+	case !m.ours:
+		delete(r.held, name)
+		r.Problems(name, nil)
+		r.Sink.Delete(name)
+		return 0
+	}
 	if r.held == nil {
 		r.held = map[proxy.Name]time.Time{}
 	}
 	r.held[name] = time.Time{}
-	r.Sink.Update(model)
-	return 0, nil
+	r.Problems(name, m.problems)
+	r.Sink.Update(m.service)
+	return 0
 }
 
 // release lets a Service go that is another proxy's, when it has been so for a while,
@@ -139,17 +205,23 @@ func (r *ServiceReconciler) release(name proxy.Name) (left time.Duration) {
 
 // SetupWithManager watches Services and EndpointSlices.
 func (r *ServiceReconciler) SetupWithManager(mgr ctrl.Manager) error {
-	return ctrl.NewControllerManagedBy(mgr).Named("service").
-		WatchesRawSource(watch(mgr, &corev1.Service{}, &handler.EnqueueRequestForObject{})).
-		WatchesRawSource(watch(mgr, &discoveryv1.EndpointSlice{}, handler.EnqueueRequestsFromMapFunc(serviceOf))).
-		Complete(r)
+	b := ctrl.NewControllerManagedBy(mgr).Named("service")
+	r.sources = []*source{
+		newSource(mgr.GetCache(), &corev1.Service{}, itself),
+		newSource(mgr.GetCache(), &discoveryv1.EndpointSlice{}, serviceOf),
+	}
+	for _, s := range r.sources {
+		s.onlyChanges = true // the rest is for Load
+		b.WatchesRawSource(s)
+	}
+	return b.Complete(r)
 }
 
 // serviceOf is the Service that an EndpointSlice belongs to.
-func serviceOf(_ context.Context, object client.Object) []reconcile.Request {
+func serviceOf(object client.Object) (reconcile.Request, bool) {
 	slice, ok := object.(*discoveryv1.EndpointSlice)
 	if !ok || serviceNameOf(slice) == "" {
-		return nil
+		return reconcile.Request{}, false
 	}
-	return []reconcile.Request{{NamespacedName: types.NamespacedName{Namespace: slice.Namespace, Name: serviceNameOf(slice)}}}
+	return reconcile.Request{NamespacedName: types.NamespacedName{Namespace: slice.Namespace, Name: serviceNameOf(slice)}}, true
 }

@@ -7,7 +7,6 @@ import (
 	networkingv1 "k8s.io/api/networking/v1"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/handler"
 )
 
 // ServiceCIDRReconciler follows the networks that ClusterIPs are allocated from
@@ -18,7 +17,12 @@ type ServiceCIDRReconciler struct {
 	Changed func([]*networkingv1.ServiceCIDR)
 	// Loaded is closed once Load has handed them over.
 	Loaded <-chan struct{}
+
+	source *source
 }
+
+// WaitForSync returns when all have been read.
+func (r *ServiceCIDRReconciler) WaitForSync(ctx context.Context) error { return r.source.wait(ctx) }
 
 // Reconcile hands over all ServiceCIDRs, whichever has changed.
 func (r *ServiceCIDRReconciler) Reconcile(ctx context.Context, _ ctrl.Request) (ctrl.Result, error) {
@@ -46,7 +50,6 @@ func (r *ServiceCIDRReconciler) Load(ctx context.Context) error {
 
 // SetupWithManager watches ServiceCIDRs.
 func (r *ServiceCIDRReconciler) SetupWithManager(mgr ctrl.Manager) error {
-	return ctrl.NewControllerManagedBy(mgr).Named("servicecidr").
-		WatchesRawSource(watch(mgr, &networkingv1.ServiceCIDR{}, &handler.EnqueueRequestForObject{})).
-		Complete(r)
+	r.source = newSource(mgr.GetCache(), &networkingv1.ServiceCIDR{}, itself)
+	return ctrl.NewControllerManagedBy(mgr).Named("servicecidr").WatchesRawSource(r.source).Complete(r)
 }

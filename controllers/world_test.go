@@ -92,6 +92,13 @@ func (s *sink) endpoints(name proxy.Name) string {
 	return strings.Join(texts, " ")
 }
 
+// all are the calls in their order.
+func (s *sink) all() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.calls)
+}
+
 // since are the calls from the n-th on, each once.
 func (s *sink) since(n int) []string {
 	s.mu.Lock()
