@@ -13,11 +13,17 @@ import (
 // that would be memory for nothing. Less costs CPU time: each collection goes through
 // all that is in use. So garbage may grow to roomForGarbage, and, where more than a few
 // times that is in use, to leastPercent of it.
+//
+// A start makes garbage as fast as it can, while ever more is in use. Until roomToStart
+// is taken, nothing is collected: with little in use that would soon be in vain.
 const (
 	roomForGarbage = 16 << 20
+	roomToStart    = 64 << 20
 	leastPercent   = 25
 	mostPercent    = 100
-	tunePeriod     = 10 * time.Second
+
+	tunePeriod  = 10 * time.Second
+	startPeriod = 20 * time.Millisecond
 )
 
 // gcPercent is the collector's setting while so many bytes are in use.
@@ -25,39 +31,37 @@ func gcPercent(live uint64) int {
 	return int(min(max(100*roomForGarbage/max(live, 1), leastPercent), mostPercent))
 }
 
+// startPercent is the same during a start.
+func startPercent(live uint64) int {
+	// What is in use counts as that much, at least (GOGC in package runtime).
+	live = max(live, 4<<20)
+	return int(max(100*(roomToStart-min(live, roomToStart))/live, leastPercent))
+}
+
 // tuneMemory keeps the collector's setting right until the context ends. Whoever sets
 // GOGC is left alone.
-func tuneMemory(ctx context.Context) {
+func tuneMemory(ctx context.Context, started <-chan struct{}) {
 	if os.Getenv("GOGC") != "" {
 		return
 	}
-	// A start makes the most garbage.
-	now := leastPercent
-	debug.SetGCPercent(now)
-	tick := time.NewTicker(tunePeriod)
+	percent, now := startPercent, 0
+	tick := time.NewTicker(startPeriod)
 	defer tick.Stop()
 	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
 		live := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
 		metrics.Read(live)
-		if want := gcPercent(live[0].Value.Uint64()); want != now {
+		if want := percent(live[0].Value.Uint64()); want != now {
 			now = want
 			debug.SetGCPercent(now)
 		}
-	}
-}
-
-// freeMemory gives back what a start took besides: now, and when the Services that
-// were queued meanwhile have been looked at.
-func freeMemory(ctx context.Context) {
-	debug.FreeOSMemory()
-	select {
-	case <-ctx.Done():
-	case <-time.After(tunePeriod):
-		debug.FreeOSMemory()
+		select {
+		case <-ctx.Done():
+			return
+		case <-started:
+			started, percent = nil, gcPercent
+			tick.Reset(tunePeriod)
+			debug.FreeOSMemory() // what the start took besides
+		case <-tick.C:
+		}
 	}
 }
