@@ -180,13 +180,8 @@ func (f *flags) resolve() (err error) {
 }
 
 func measure(ctx context.Context, f *flags) error {
-	if slices.ContainsFunc(f.options.peers, func(p *peer) bool { return p.name == ours }) {
-		if err := needsProgram(f.program); err != nil {
-			return err
-		}
-	}
-	for _, tool := range []string{"etcd", "kube-apiserver", "kube-proxy"} {
-		if _, err := testbed.Tool(tool); err != nil {
+	if f.options.needsCluster() {
+		if err := f.programsAreThere(); err != nil {
 			return err
 		}
 	}
@@ -207,6 +202,21 @@ func measure(ctx context.Context, f *flags) error {
 	took := time.Since(s.progress.start).Round(time.Second).String()
 	// What there is counts, also after a failure.
 	return errors.Join(err, recorder.add(record{scenario: about, what: "load after", text: load()}, record{scenario: about, what: "duration", text: took}), writeReport(f.out, recorder.records))
+}
+
+// programsAreThere says what is missing before anything is started.
+func (f *flags) programsAreThere() error {
+	if slices.ContainsFunc(f.options.peers, func(p *peer) bool { return p.name == ours }) {
+		if err := needsProgram(f.program); err != nil {
+			return err
+		}
+	}
+	for _, tool := range []string{"etcd", "kube-apiserver", "kube-proxy"} {
+		if _, err := testbed.Tool(tool); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // commandLine is how to do the same again.

@@ -69,6 +69,29 @@ func TestRun(t *testing.T) {
 	}
 }
 
+// The writer alone runs none of the programs that the other scenarios compare.
+func TestTheWriterNeedsNoPrograms(t *testing.T) {
+	testbed.Need(t)
+	t.Setenv("KUBE_VERDICT_TOOLS", t.TempDir())
+	out := t.TempDir()
+	args := []string{"-scenarios=writer", "-program=/nonexistent/kube-verdict", "-out=" + out, "-writer-sizes=20x3", "-writer-loads=1", "-writer-changes=1"}
+	if err := command(t.Context(), args); err != nil {
+		t.Fatal(err)
+	}
+	records, err := readRecords(filepath.Join(out, "data.csv"))
+	if got := figures(records).distinct(key{scenario: writerScenario}, peerOf); err != nil || len(got) != len(sides) {
+		t.Errorf("measured are %q (%v)", got, err)
+	}
+}
+
+// A Service with another number of endpoints keeps those that it had.
+func TestAResizedServiceKeepsItsEndpoints(t *testing.T) {
+	ten, nine := service(7, 10, 0).Ports[0].Endpoints, service(7, 9, 0).Ports[0].Endpoints
+	if !slices.Equal(ten[:9], nine) {
+		t.Errorf("%v, and one less: %v", ten, nine)
+	}
+}
+
 func TestWrongFlags(t *testing.T) {
 	for _, test := range []struct{ flag, want string }{
 		{"-sizes=1000", `-sizes: size "1000": write Services x endpoints`},

@@ -16,7 +16,7 @@ func service(i, endpoints, round int) proxy.Service {
 		Frontends: []proxy.Frontend{{Addr: addrOf(10<<24 | 96<<16 + uint32(i))}},
 	}
 	for e := range endpoints {
-		a := 10<<24 | 128<<16 + uint32(i*endpoints+e)
+		a := 10<<24 | 128<<16 + uint32(i*mostEndpoints+e)
 		if e == 0 {
 			a += uint32(round) << 21
 		}

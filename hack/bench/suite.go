@@ -36,6 +36,16 @@ type options struct {
 	writerChanges            int
 }
 
+// needsCluster says that there is more to do than the writer alone.
+func (o *options) needsCluster() bool {
+	for name, wanted := range o.scenarios {
+		if wanted && name != writerScenario {
+			return true
+		}
+	}
+	return false
+}
+
 // suite is a run.
 type suite struct {
 	// failures are of rounds, which others go on after.
@@ -51,7 +61,7 @@ func (s *suite) run(ctx context.Context) error {
 	if err := s.aboutMachine(); err != nil {
 		return err
 	}
-	if s.needsCluster() {
+	if s.options.needsCluster() {
 		s.progress.of = len(s.options.sizes) * s.options.rounds * len(s.options.peers)
 	}
 	if s.options.scenarios[writerScenario] {
@@ -61,7 +71,7 @@ func (s *suite) run(ctx context.Context) error {
 			}
 		}
 	}
-	if !s.needsCluster() {
+	if !s.options.needsCluster() {
 		return nil
 	}
 	s.progress.tell("starting an API server")
@@ -76,15 +86,6 @@ func (s *suite) run(ctx context.Context) error {
 		}
 	}
 	return errors.Join(s.failures...)
-}
-
-func (s *suite) needsCluster() bool {
-	for name, wanted := range s.options.scenarios {
-		if wanted && name != writerScenario {
-			return true
-		}
-	}
-	return false
 }
 
 func (s *suite) atSize(ctx context.Context, c *cluster, n int, size size) error {
