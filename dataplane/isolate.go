@@ -14,10 +14,11 @@ import (
 // them goes by itself, until the one is found that it does not take.
 func (w *Writer) program(changes []Change) ([]Failure, error) {
 	err := w.commit(changes)
+	if err == nil {
+		return nil, nil
+	}
 	var refused *kernel.OpError
 	switch {
-	case err == nil:
-		return nil, nil
 	case !errors.As(err, &refused) || !w.blames(refused.Err):
 		return nil, err
 	case len(changes) == 1:

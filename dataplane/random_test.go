@@ -66,10 +66,11 @@ func randomService(r *rand.Rand, name string, i int) proxy.Service {
 		p.Affinity, p.ID = affinity, uint32(2*i+2)
 		local := slices.DeleteFunc(slices.Clone(p.Endpoints), func(e proxy.Endpoint) bool { return !e.Local })
 		if r.IntN(2) == 0 {
-			p.Frontends = []proxy.Frontend{{Addr: nodeAddrs[0], Kind: proxy.NodePort}}
-			if len(p.Endpoints) > 0 && p.Endpoints[0].Addr().Is6() {
-				p.Frontends[0].Addr = nodeAddrs[1]
+			node := nodeAddrs[0]
+			if p.Frontends[0].Addr.Is6() {
+				node = nodeAddrs[1]
 			}
+			p.Frontends = []proxy.Frontend{{Addr: node, Kind: proxy.NodePort}}
 			p.Port = uint16(30000 + i)
 			p.LocalOnly, p.LocalEndpoints = r.IntN(2) == 0, nil
 			if p.LocalOnly {

@@ -326,8 +326,10 @@ func (w *Writer) commit(changes []Change) error {
 	if err := w.do(w.plan(changes)); err != nil {
 		return err
 	}
-	networks := w.networks
-	w.held = &networks
+	if !w.networksHeld() {
+		networks := w.networks
+		w.held = &networks
+	}
 	for i := range changes {
 		c := &changes[i]
 		if c.Gone || len(c.Service.Ports) == 0 {
@@ -337,34 +339,6 @@ func (w *Writer) commit(changes []Change) error {
 		}
 	}
 	return nil
-}
-
-func (w *Writer) plan(changes []Change) *ledger.Plan {
-	w.old.Reset()
-	w.new.Reset()
-	for i := range changes {
-		c := &changes[i]
-		if old, had := w.applied[c.Name]; had {
-			w.render(&w.old, old)
-		}
-		if !c.Gone {
-			w.render(&w.new, c.Service)
-		}
-	}
-	if w.held == nil || !w.held.Equal(w.networks) {
-		if w.held != nil {
-			w.old.Elements = w.layout.Networks(w.old.Elements, *w.held)
-		}
-		w.new.Elements = w.layout.Networks(w.new.Elements, w.networks)
-	}
-	return w.ledger.Plan(w.old, w.new)
-}
-
-// render appends what a Service has in the tables.
-func (w *Writer) render(to *nft.Objects, svc proxy.Service) {
-	w.rendered = svc
-	to.Elements = w.layout.Elements(to.Elements, &w.rendered)
-	to.Chains = w.layout.OwnChains(to.Chains, &w.rendered)
 }
 
 // Sweep deletes what is stale, waiting before each step until no packet can

@@ -17,9 +17,11 @@ type Socket struct {
 	// sent or received through it.
 	Netlink *netlink.Conn
 
-	raw syscall.RawConn
-	seq uint32
-	in  []byte // kept from one call to the next
+	raw   syscall.RawConn
+	seq   uint32
+	in    []byte // kept from one call to the next
+	write *call
+	read  *call
 }
 
 // Config is how a Socket is made.
@@ -41,7 +43,8 @@ func Dial(config Config) (*Socket, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Socket{Netlink: nl, in: make([]byte, config.Datagram)}
+	// What fills one byte more was too long.
+	s := &Socket{Netlink: nl, in: make([]byte, config.Datagram+1), write: newCall(unix.Write), read: newCall(unix.Read)}
 	if err := s.set(config); err != nil {
 		_ = nl.Close()
 		return nil, err
@@ -93,48 +96,29 @@ func (s *Socket) NextSeq() uint32 {
 
 // Send sends a datagram to the kernel.
 func (s *Socket) Send(b []byte) error {
-	var err error
-	werr := s.raw.Write(func(fd uintptr) bool {
-		err = uninterrupted(func() error {
-			return unix.Sendto(int(fd), b, 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK})
-		})
-		return !errors.Is(err, unix.EAGAIN)
-	})
-	return errors.Join(err, werr)
+	s.write.on(b, true)
+	if err := s.raw.Write(s.write.try); err != nil {
+		return err
+	}
+	return s.write.err
 }
 
 // Receive reads one datagram, which stands until the next call. With wait it waits
 // for one, until the deadline if there is one; without, it gives nil when there is
 // none.
 func (s *Socket) Receive(wait bool) ([]byte, error) {
-	var n int
-	var err error
-	rerr := s.raw.Read(func(fd uintptr) bool {
-		err = uninterrupted(func() error {
-			n, _, err = unix.Recvfrom(int(fd), s.in, unix.MSG_DONTWAIT|unix.MSG_TRUNC)
-			return err
-		})
-		return !wait || !errors.Is(err, unix.EAGAIN)
-	})
-	switch {
-	case rerr != nil:
-		return nil, rerr
+	s.read.on(s.in, wait)
+	if err := s.raw.Read(s.read.try); err != nil {
+		return nil, err
+	}
+	switch n, err := s.read.n, s.read.err; {
 	case errors.Is(err, unix.EAGAIN):
 		return nil, nil
 	case err != nil:
 		return nil, err
-	case n > len(s.in):
-		return nil, fmt.Errorf("netlink datagram of %d bytes, room for %d", n, len(s.in))
-	}
-	return s.in[:n], nil
-}
-
-// uninterrupted makes a system call again when a signal came first: nothing has
-// happened then.
-func uninterrupted(call func() error) error {
-	for {
-		if err := call(); !errors.Is(err, unix.EINTR) {
-			return err
-		}
+	case n == len(s.in):
+		return nil, fmt.Errorf("netlink datagram of more than %d bytes", n-1)
+	default:
+		return s.in[:n], nil
 	}
 }

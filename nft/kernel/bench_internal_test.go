@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"testing"
 
+	"github.com/kube-verdict/kube-verdict/nfnetlink"
 	"github.com/kube-verdict/kube-verdict/nft"
 )
 
@@ -26,10 +27,10 @@ func BenchmarkEncode(b *testing.B) {
 		}
 		b.Run(fmt.Sprintf("elements=%d", n), func(b *testing.B) {
 			var out encoder
-			var seq uint32
+			var nl nfnetlink.Socket
 			b.ReportAllocs()
 			for b.Loop() {
-				batch := &batch{encoder: &out, tx: tx, next: func() uint32 { seq++; return seq }}
+				batch := &batch{encoder: &out, tx: tx, nl: &nl}
 				if err := batch.encode(); err != nil {
 					b.Fatal(err)
 				}

@@ -19,7 +19,7 @@ func (c *Conn) Commit(tx nft.Transaction) error {
 	if len(tx) == 0 {
 		return nil
 	}
-	b := &batch{encoder: &c.out, tx: tx, next: c.nl.NextSeq}
+	b := &batch{encoder: &c.out, tx: tx, nl: c.nl, sent: make([]sent, 0, usualMessages)}
 	defer c.out.trim()
 	if err := b.encode(); err != nil {
 		return err
@@ -54,11 +54,12 @@ func (c *Conn) exchange(b *batch) error {
 }
 
 // outcome reads the kernel's answers, all of which are there: nf_tables is
-// done with a batch before the send returns.
+// done with a batch before the send returns. They are in the order of the messages, so
+// that none is left behind the one to the last.
 func (c *Conn) outcome(b *batch) error {
-	acknowledged := false
+	complete := false
 	var refused error
-	for {
+	for !complete {
 		datagram, err := c.nl.Receive(false)
 		if errors.Is(err, unix.ENOBUFS) {
 			return fmt.Errorf("%w: %w", ErrUnknown, err)
@@ -77,10 +78,8 @@ func (c *Conn) outcome(b *batch) error {
 			if m.Type != unix.NLMSG_ERROR || err != nil {
 				return nil
 			}
-			switch {
-			case errno == 0:
-				acknowledged = acknowledged || m.Seq == b.last
-			case refused == nil:
+			complete = complete || m.Seq == b.last
+			if errno != 0 && refused == nil {
 				refused = b.refused(m, errno)
 			}
 			return nil
@@ -92,7 +91,7 @@ func (c *Conn) outcome(b *batch) error {
 	if refused != nil {
 		return refused
 	}
-	if !acknowledged {
+	if !complete {
 		return ErrUnknown
 	}
 	return nil
@@ -102,7 +101,7 @@ func (c *Conn) outcome(b *batch) error {
 type batch struct {
 	*encoder
 	tx       nft.Transaction
-	next     func() uint32
+	nl       *nfnetlink.Socket // numbers the messages
 	sent     []sent
 	last     uint32    // sequence number of the message that asks for the answer
 	elements [2]uint64 // by verb
@@ -121,7 +120,11 @@ type sent struct {
 const elementsEnd = 1<<16 - 1<<10
 
 // usualBytes is about what an operation takes: most are elements of IPv4.
-const usualBytes = 64
+// usualMessages are enough for most changes.
+const (
+	usualBytes    = 64
+	usualMessages = 8
+)
 
 func (b *batch) encode() error {
 	b.b = slices.Grow(b.b[:0], len(b.tx)*usualBytes)
@@ -131,7 +134,7 @@ func (b *batch) encode() error {
 		if r := b.tx[i].Rule; r != nil {
 			b.literal(i, r.Literal())
 		}
-		at, seq := len(b.b), b.next()
+		at, seq := len(b.b), b.nl.NextSeq()
 		n, err := b.op(i, seq)
 		if err != nil {
 			return fmt.Errorf("%s: %w", b.tx[i].Text(), err)
@@ -149,7 +152,7 @@ func (b *batch) encode() error {
 }
 
 func (b *batch) frame(typ uint16) {
-	at := b.message(typ, 0, b.next(), unix.AF_UNSPEC, unix.NFNL_SUBSYS_NFTABLES)
+	at := b.message(typ, 0, b.nl.NextSeq(), unix.AF_UNSPEC, unix.NFNL_SUBSYS_NFTABLES)
 	b.closeMessage(at)
 }
 

@@ -144,7 +144,7 @@ func (b *batch) literal(i int, literal nft.Literal) {
 	op := &b.tx[i]
 	set, elements := literal.Literal()
 	message := func(typ uint16, fill func()) {
-		at, seq := len(b.b), b.next()
+		at, seq := len(b.b), b.nl.NextSeq()
 		b.sent = append(b.sent, sent{seq, at, i, 1})
 		b.open(op, typ, unix.NLM_F_CREATE, seq)
 		fill()

@@ -28,7 +28,7 @@ func (c *Conn) Probe(tx nft.Transaction) ([]Refusal, error) {
 		return nil, nil
 	}
 	impossible := nft.Op{Verb: nft.Delete, Table: tx[0].Table, Chain: &nft.Chain{Name: "not-there"}}
-	b := &batch{encoder: &c.out, tx: append(tx[:len(tx):len(tx)], impossible), next: c.nl.NextSeq}
+	b := &batch{encoder: &c.out, tx: append(tx[:len(tx):len(tx)], impossible), nl: c.nl}
 	if err := b.encode(); err != nil {
 		return nil, err
 	}

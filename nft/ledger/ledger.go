@@ -105,7 +105,7 @@ func (l *Ledger) Plan(old, wanted nft.Objects) *Plan {
 	s := &l.scratch
 	s.reset()
 	s.leave(old.Elements)
-	p := &Plan{uses: map[place]int{}, leads: map[chainID]int{}}
+	p := &Plan{}
 	l.enter(p, wanted.Elements)
 	l.leaveRest(p)
 	l.settleUses(p)
@@ -214,6 +214,10 @@ func (l *Ledger) leave(p *Plan, e nft.Placed) {
 
 func (l *Ledger) settleUses(p *Plan) {
 	s := &l.scratch
+	if len(s.shared) == 0 {
+		return
+	}
+	p.uses = map[place]int{}
 	var come, gone []nft.Placed
 	for at, u := range s.shared {
 		before := l.uses[at]
@@ -242,6 +246,10 @@ func (l *Ledger) settleUses(p *Plan) {
 
 func (l *Ledger) settleChains(p *Plan) {
 	s := &l.scratch
+	if len(s.leads) == 0 {
+		return
+	}
+	p.leads = map[chainID]int{}
 	var came []chainID
 	for id, change := range s.leads {
 		if change > 0 && l.leads[id] == 0 && l.rulesWanted(id) {
@@ -255,7 +263,7 @@ func (l *Ledger) settleChains(p *Plan) {
 	}
 	var bring []chainID
 	for id, change := range s.leads {
-		if change == 0 || l.chain(id.table, id.name) == nil {
+		if change == 0 || l.leads[id] == 0 && l.chain(id.table, id.name) == nil {
 			continue // a chain that is always there
 		}
 		before := l.leads[id]
@@ -275,7 +283,7 @@ func (l *Ledger) settleChains(p *Plan) {
 	// A chain comes before those whose rules lead to it.
 	for _, first := range []bool{true, false} {
 		for _, id := range bring {
-			if (len(l.needs(id)) == 0) == first && l.rulesWanted(id) {
+			if l.rulesWanted(id) && (len(l.needs(id)) == 0) == first {
 				l.bringChain(id)
 				p.made = append(p.made, id)
 			}

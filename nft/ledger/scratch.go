@@ -29,11 +29,12 @@ func newScratch() scratch {
 	return scratch{old: map[place]nft.Placed{}, shared: map[place]use{}, leads: map[chainID]int{}}
 }
 
-// maxKept is the size, in elements, up to which the scratch keeps its memory.
-const maxKept = 4096
+// maxKept is the size, in elements, up to which the scratch keeps its memory: to clear
+// a map takes as long as it once was large.
+const maxKept = 128
 
 func (s *scratch) reset() {
-	if cap(s.adds) > maxKept || cap(s.deletes) > maxKept || len(s.old) > maxKept {
+	if max(cap(s.adds), cap(s.deletes), len(s.old), len(s.shared), len(s.leads)) > maxKept {
 		*s = newScratch()
 		return
 	}
