@@ -2,12 +2,9 @@ package e2e
 
 import (
 	"errors"
-	"fmt"
 	"net/http"
 	"strings"
 	"testing"
-
-	corev1 "k8s.io/api/core/v1"
 )
 
 // The rules outlive the agent: connections go on and new ones are made. The next
@@ -34,7 +31,6 @@ func TestRulesOutliveTheAgent(t *testing.T) {
 		}
 		w.serviceLeadsTo(svc, a, b)
 		agent = w.startReady()
-		agent.reconciled()
 		w.serviceLeadsTo(svc, a, b)
 		if now := w.generation(); now != before {
 			t.Errorf("a restart moved the generation from %d to %d", before, now)
@@ -114,19 +110,6 @@ func TestReadiness(t *testing.T) {
 			t.Errorf("port %d answers %d, but the flags say that nothing is served", port, status)
 		}
 	}
-}
-
-// reconciled waits until the agent has looked at each Service since its start.
-func (a *agent) reconciled() {
-	a.w.t.Helper()
-	var services corev1.ServiceList
-	a.w.must(a.w.api.Client.List(a.w.ctx, &services))
-	a.w.eventually("all Services to be reconciled", func() error {
-		if n := a.metric(`controller_runtime_reconcile_total{controller="service",result="success"}`); int(n) < len(services.Items) {
-			return fmt.Errorf("%v of %d are", n, len(services.Items))
-		}
-		return nil
-	})
 }
 
 // said gives an error until the agent has printed this.

@@ -66,7 +66,6 @@ func TestScale(t *testing.T) {
 	before := w.generation()
 	agent.terminate()
 	agent = w.startReady()
-	agent.reconciled()
 	if now := w.generation(); now != before {
 		t.Errorf("a restart moved the generation from %d to %d", before, now)
 	}

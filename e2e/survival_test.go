@@ -47,7 +47,6 @@ func TestNothingIsLostWithTheAgent(t *testing.T) {
 			flags = step.change
 		}
 		a = w.startReady(flags...)
-		a.reconciled()
 		w.equalsFresh(flags...)
 		if err := many.same(); err != nil {
 			t.Errorf("%s: %v", step.what, err)

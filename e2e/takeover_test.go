@@ -117,7 +117,6 @@ func (m *move) turn(scope string, flags ...string) {
 		m.agent.health = 10256
 	}
 	m.agent.waitReady()
-	m.agent.reconciled()
 }
 
 // share has us serve a Service that kube-proxy has, too.
