@@ -184,12 +184,7 @@ func (w *Writer) Applied(name proxy.Name) (proxy.Service, bool) {
 // error means that the kernel can't be written to at all, or that it is not as
 // the Writer knows it; Adopt, and say all Services again.
 func (w *Writer) Program(changes []Change) ([]Failure, error) {
-	var pending []Change
-	for i := range changes {
-		if w.isChange(&changes[i]) {
-			pending = append(pending, changes[i])
-		}
-	}
+	pending := w.pending(changes)
 	if len(pending) == 0 {
 		// The networks or the tables may be missing all the same.
 		return nil, w.commit(nil)
@@ -197,10 +192,14 @@ func (w *Writer) Program(changes []Change) ([]Failure, error) {
 	if err := w.prepare(pending); err != nil {
 		return nil, err
 	}
+	if len(w.applied) == 0 {
+		w.applied = make(map[proxy.Name]proxy.Service, len(pending))
+	}
 	w.short = 0
 	defer func() {
 		w.old.Trim()
 		w.new.Trim()
+		w.ledger.Trim()
 	}()
 	var failures []Failure
 	for _, chunk := range w.chunks(pending) {
@@ -211,6 +210,20 @@ func (w *Writer) Program(changes []Change) ([]Failure, error) {
 		}
 	}
 	return failures, nil
+}
+
+// pending are those of the changes that change something.
+func (w *Writer) pending(changes []Change) []Change {
+	if len(w.applied) == 0 && !slices.ContainsFunc(changes, func(c Change) bool { return c.Gone || len(c.Service.Ports) == 0 }) {
+		return changes // a first load
+	}
+	var pending []Change
+	for i := range changes {
+		if w.isChange(&changes[i]) {
+			pending = append(pending, changes[i])
+		}
+	}
+	return pending
 }
 
 func (w *Writer) isChange(c *Change) bool {
@@ -231,12 +244,16 @@ func (w *Writer) chunks(changes []Change) [][]Change {
 	if elements(changes) <= batch {
 		return [][]Change{changes}
 	}
-	var known, fresh []Change
-	for _, c := range changes {
-		if _, had := w.applied[c.Name]; had {
-			known = append(known, c)
-		} else {
-			fresh = append(fresh, c)
+	var known []Change
+	fresh := changes
+	if len(w.applied) > 0 {
+		fresh = nil
+		for _, c := range changes {
+			if _, had := w.applied[c.Name]; had {
+				known = append(known, c)
+			} else {
+				fresh = append(fresh, c)
+			}
 		}
 	}
 	var chunks [][]Change

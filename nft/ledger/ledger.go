@@ -100,7 +100,7 @@ type Plan struct {
 
 // Plan works out how owners that had what is in old come to have what is in
 // wanted instead. The account is as before until Done is called with the plan;
-// a plan holds until another one is Done.
+// a plan holds until the next one is made.
 func (l *Ledger) Plan(old, wanted nft.Objects) *Plan {
 	s := &l.scratch
 	s.reset()

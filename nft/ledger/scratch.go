@@ -17,6 +17,7 @@ type scratch struct {
 	rules   nft.Transaction // of chains that are in use
 	adds    []nft.Placed
 	deletes []nft.Placed
+	ops     nft.Transaction // the last plan's
 }
 
 // use is how many more owners a shared element has.
@@ -29,14 +30,14 @@ func newScratch() scratch {
 	return scratch{old: map[place]nft.Placed{}, shared: map[place]use{}, leads: map[chainID]int{}}
 }
 
-// maxKept is the size, in elements, up to which the scratch keeps its memory: to clear
-// a map takes as long as it once was large.
+// maxKept is the size up to which a map is kept: to clear one takes as long as it once
+// was large.
 const maxKept = 128
 
 func (s *scratch) reset() {
-	if max(cap(s.adds), cap(s.deletes), len(s.old), len(s.shared), len(s.leads)) > maxKept {
-		*s = newScratch()
-		return
+	if max(len(s.old), len(s.shared), len(s.leads)) > maxKept {
+		fresh := newScratch()
+		s.old, s.shared, s.leads = fresh.old, fresh.shared, fresh.leads
 	}
 	clear(s.old)
 	clear(s.shared)
@@ -45,6 +46,13 @@ func (s *scratch) reset() {
 	clear(s.deletes)
 	s.adds, s.deletes = s.adds[:0], s.deletes[:0]
 	s.chains, s.rules = nil, nil
+}
+
+// Trim gives back the memory that a load took besides. The last plan is void.
+func (l *Ledger) Trim() {
+	if s := &l.scratch; max(cap(s.adds), cap(s.deletes), cap(s.ops)) > maxKept {
+		*s = newScratch()
+	}
 }
 
 // leave notes what an owner had.
@@ -75,7 +83,7 @@ func (s *scratch) replace(old, e *nft.Placed) {
 // behind verdicts, the rules of chains that are in use, then the rest. What is replaced is deleted before it is
 // added, which is as good as at once: a transaction shows itself whole.
 func (s *scratch) transaction() nft.Transaction {
-	tx := slices.Grow(s.chains, len(s.adds)+len(s.deletes)+len(s.rules))
+	tx := append(slices.Grow(s.ops[:0], len(s.chains)+len(s.adds)+len(s.deletes)+len(s.rules)), s.chains...)
 	for _, behind := range []bool{true, false} {
 		tx = appendOps(tx, nft.Delete, s.deletes, behind)
 		tx = appendOps(tx, nft.Add, s.adds, behind)
@@ -83,6 +91,7 @@ func (s *scratch) transaction() nft.Transaction {
 			tx = append(tx, s.rules...)
 		}
 	}
+	s.ops = tx
 	return tx
 }
 
