@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
+	"golang.org/x/time/rate"
 
 	"github.com/kube-verdict/kube-verdict/nft/kernel"
 	"github.com/kube-verdict/kube-verdict/nft/layout"
@@ -49,6 +50,8 @@ type Programmer struct {
 	contested bool
 	// loaded says that all Services have been programmed once.
 	loaded bool
+	// sweeps says when the next step of a sweep may begin.
+	sweeps *rate.Limiter
 	// unsettled are Services whose change may not have been brought about.
 	unsettled []proxy.Name
 	// setAside are the Services that the kernel refused, with the number of
@@ -98,6 +101,7 @@ func NewProgrammer(w *Writer, log logr.Logger, observer Observer) *Programmer {
 		wake:     make(chan struct{}, 1),
 		setAside: map[proxy.Name]int{},
 		pace:     newPace(),
+		sweeps:   rate.NewLimiter(rate.Every(sweepEvery), sweepBurst),
 	}
 }
 
@@ -150,6 +154,7 @@ const (
 // when it is done. The rules stay when it returns.
 func (p *Programmer) Run(ctx context.Context, ready func()) error {
 	var quiet <-chan struct{} // closed when stale elements may be deleted
+	var due time.Time         // when the next step of a sweep may begin, once that is known
 	var swept error
 	tries := 0
 	for {
@@ -185,7 +190,15 @@ func (p *Programmer) Run(ctx context.Context, ready func()) error {
 			p.readBack, quiet = false, nil // it was about what was known before
 		}
 		if quiet == nil && p.adopted && !p.broken && p.maySweep() {
-			quiet = p.quiesced()
+			now := time.Now()
+			if due.IsZero() {
+				due = now.Add(p.sweeps.ReserveN(now, 1).DelayFrom(now))
+			}
+			if now.Before(due) && !p.writer.Urgent() {
+				at = earliest(at, due)
+			} else {
+				quiet, due = p.quiesced(), time.Time{}
+			}
 		}
 		var wait <-chan time.Time
 		if !at.IsZero() {
@@ -214,8 +227,17 @@ func earliest(times ...time.Time) time.Time {
 	return first
 }
 
+// Some steps of sweeps may follow one another at once. Under steady changes, where there
+// is always something stale, there are few: each takes a transaction, and a thread that
+// waits for packets.
+const (
+	sweepBurst = 8
+	sweepEvery = 250 * time.Millisecond
+)
+
 // quiesced is closed when no packet is left that was under way now.
 func (p *Programmer) quiesced() <-chan struct{} {
+	p.writer.Mark()
 	done := make(chan struct{})
 	go func() {
 		p.writer.conn.Quiesce()

@@ -37,6 +37,7 @@ func testRandomChanges(t *testing.T, layout layoutOf) {
 			}
 			w.program(changes...)
 			for r.IntN(2) == 0 && w.Stale() {
+				w.Mark()
 				if err := w.SweepStep(); err != nil {
 					t.Fatalf("seed %d, round %d: %v", seed, round, err)
 				}

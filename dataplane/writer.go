@@ -29,7 +29,7 @@ type Writer struct {
 	networks layout.Networks
 	held     *layout.Networks
 	// forget are the tables that may remember endpoints for clients that are
-	// none any more.
+	// none any more, true if they did at the last Mark.
 	forget map[*nft.Table]bool
 	// applied is what the kernel holds of each Service.
 	applied map[proxy.Name]proxy.Service
@@ -160,7 +160,7 @@ func (w *Writer) adopt(held []*nft.Held) []ledger.Kept {
 	w.forget = map[*nft.Table]bool{}
 	for i, t := range w.layout.Tables() {
 		if memory := w.layout.Memory(t).Remembered; memory != nil && held[i] != nil && held[i].Sets[memory.Name] != nil {
-			w.forget[t] = true
+			w.forget[t] = false
 		}
 	}
 	return a.Keep
@@ -168,7 +168,10 @@ func (w *Writer) adopt(held []*nft.Held) []ledger.Kept {
 
 // Stale says whether the kernel holds something that no Service wants, or packets
 // still pass by the tables.
-func (w *Writer) Stale() bool { return w.ledger.Stale() || len(w.forget) > 0 || w.Bypassed() }
+func (w *Writer) Stale() bool { return w.ledger.Stale() || w.Urgent() }
+
+// Urgent says that what is stale is missed by packets for as long as it is not swept.
+func (w *Writer) Urgent() bool { return len(w.forget) > 0 || w.Bypassed() }
 
 // Bypassed says that packets pass by the tables until what is stale is swept.
 func (w *Writer) Bypassed() bool { return len(w.engage) > 0 }
@@ -333,7 +336,7 @@ func (w *Writer) do(plan *ledger.Plan) error {
 	w.base, w.rebuild = nil, false
 	for i := range tx {
 		if op := &tx[i]; op.Verb == nft.Delete && op.IsElement() && op.Set == w.layout.Memory(op.Table).Endpoints {
-			w.forget[op.Table] = true
+			w.forget[op.Table] = false
 		}
 	}
 	return nil
@@ -362,6 +365,7 @@ func (w *Writer) commit(changes []Change) error {
 // still be on its way to it.
 func (w *Writer) Sweep() error {
 	for w.Stale() {
+		w.Mark()
 		w.conn.Quiesce()
 		if err := w.SweepStep(); err != nil {
 			return err
@@ -370,9 +374,20 @@ func (w *Writer) Sweep() error {
 	return nil
 }
 
-// SweepStep is one step of Sweep, for a caller that has waited itself.
-func (w *Writer) SweepStep() error {
+// Mark is called before a wait: what becomes stale during it has to wait for the next.
+func (w *Writer) Mark() {
+	w.ledger.Mark()
 	for t := range w.forget {
+		w.forget[t] = true
+	}
+}
+
+// SweepStep is one step of Sweep, for a caller that has waited itself, after Mark.
+func (w *Writer) SweepStep() error {
+	for t, marked := range w.forget {
+		if !marked {
+			continue
+		}
 		if err := w.forgetIn(t); err != nil {
 			return err
 		}

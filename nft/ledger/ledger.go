@@ -23,6 +23,9 @@ type Ledger struct {
 	stale map[place]nft.Placed
 	// staleRanges are those of it that are ranges, by set.
 	staleRanges map[*nft.Set]map[place]nft.Placed
+	// fresh is what has become stale since Mark; changed says that anything has.
+	fresh   map[place]bool
+	changed bool
 	// idle are the chains that no verdict leads to, or that no owner has.
 	idle map[chainID]idleChain
 	// idleSets are the sets that came with chains which no owner has any more.
@@ -71,6 +74,7 @@ func New(chain ChainMaker) *Ledger {
 		chain: chain,
 		uses:  map[place]int{}, leads: map[chainID]int{},
 		stale: map[place]nft.Placed{}, staleRanges: map[*nft.Set]map[place]nft.Placed{},
+		fresh:    map[place]bool{},
 		idle:     map[chainID]idleChain{},
 		idleSets: map[setID]bool{},
 		behind:   map[*nft.Table]int{},
@@ -372,11 +376,14 @@ func (l *Ledger) Made(p *Plan) {
 func (l *Ledger) Done(p *Plan) {
 	for _, at := range p.claimed {
 		delete(l.stale, at)
+		delete(l.fresh, at)
 		delete(l.staleRanges[at.set], at)
 	}
 	for i := range p.stale {
-		l.stale[placeOf(&p.stale[i])] = p.stale[i]
+		at := placeOf(&p.stale[i])
+		l.stale[at], l.fresh[at] = p.stale[i], true
 	}
+	l.changed = true
 	for _, id := range p.busyChains {
 		delete(l.idle, id)
 	}
@@ -472,16 +479,23 @@ func (l *Ledger) sweepable() []chainID {
 // sweepLimit bounds the elements that one sweep deletes.
 const sweepLimit = 1 << 16
 
-// Sweep plans the deletion of what is stale, as much as may be deleted at
-// once: first verdicts and what else packets meet at once; then, when no
-// packet can still be behind those verdicts, the elements behind them; last
-// the chains. Call it again, after another wait, until Stale says no.
+// Mark is called before a wait for packets that are under way: what becomes stale
+// during it has to wait for the next one.
+func (l *Ledger) Mark() {
+	l.fresh, l.changed = map[place]bool{}, false
+}
+
+// Sweep plans the deletion of what was stale at the last Mark, as much as may be
+// deleted at once: first verdicts and what else packets meet at once; then, when no
+// packet can still be behind those verdicts, the elements behind them; last, if
+// nothing has changed meanwhile, the chains. Call it again, after another wait, until
+// Stale says no.
 func (l *Ledger) Sweep() *Plan {
 	p := &Plan{}
 	for _, behind := range []bool{false, true} {
 		var elements []nft.Placed
 		for at, e := range l.stale {
-			if e.Set.Behind == behind && len(elements) < sweepLimit {
+			if e.Set.Behind == behind && !l.fresh[at] && len(elements) < sweepLimit {
 				p.claimed = append(p.claimed, at)
 				elements = append(elements, e)
 			}
@@ -491,6 +505,9 @@ func (l *Ledger) Sweep() *Plan {
 			p.Transaction = appendOps(nil, nft.Delete, elements, behind)
 			return p
 		}
+	}
+	if len(l.stale) > 0 || l.changed {
+		return p
 	}
 	ids := l.sweepable()
 	p.leads = map[chainID]int{}

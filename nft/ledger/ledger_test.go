@@ -189,6 +189,7 @@ func TestPlan(t *testing.T) {
 			do(nil, tc.was)
 			expect(t, "written", do(tc.was, tc.is), tc.written)
 			for i := 0; l.Stale(); i++ {
+				l.Mark()
 				p := l.Sweep()
 				if i >= len(tc.swept) {
 					t.Fatalf("swept, but should not be:\n%s", p.Transaction)
@@ -240,6 +241,7 @@ func TestStaleElementsAreClaimedBeforeTheyAreSwept(t *testing.T) {
 		t.Errorf("did not replace the stale slot:\n%s", text)
 	}
 	for l.Stale() {
+		l.Mark()
 		p := l.Sweep()
 		for _, op := range p.Transaction {
 			if op.Set != nil && op.Set.Name != "dispatch" { // nobody has two endpoints any more
@@ -247,6 +249,34 @@ func TestStaleElementsAreClaimedBeforeTheyAreSwept(t *testing.T) {
 			}
 		}
 		l.Done(p)
+	}
+}
+
+// What a packet may be on its way to is kept until it was waited for: slots that become
+// stale after Mark, and chains when anything has changed since.
+func TestOnlyWhatWasMarkedIsSwept(t *testing.T) {
+	tables := maps.NewLayout(layout.Config{})
+	l := ledger.New(tables.Chain)
+	change := func(old, wanted proxy.Service) { l.Done(l.Plan(objects(tables, old), objects(tables, wanted))) }
+	two, one := service("x", "10.0.0.1", a, b), service("x", "10.0.0.1", a)
+	change(service("x", "10.0.0.1"), two)
+	l.Mark()
+	change(two, one)
+	if tx := l.Sweep().Transaction; len(tx) > 0 {
+		t.Errorf("swept without a wait:\n%s", tx)
+	}
+	l.Mark()
+	elements := l.Sweep()
+	l.Done(elements)
+	if text := elements.Transaction.String(); !strings.Contains(text, "endpoints { 10.0.0.1 . tcp . 80 . 1") {
+		t.Errorf("the slot is not swept:\n%s", text)
+	}
+	if tx := l.Sweep().Transaction; len(tx) > 0 {
+		t.Errorf("swept a chain without a wait after what led to it:\n%s", tx)
+	}
+	l.Mark()
+	if text := l.Sweep().Transaction.String(); !strings.Contains(text, "delete chain ip kube-verdict cluster-2") {
+		t.Errorf("the chain is not swept:\n%s", text)
 	}
 }
 

@@ -104,6 +104,7 @@ add rule KUBE-SVC goto KUBE-SEP
 		account.Done(p)
 		now = step.is
 		for i := 0; account.Stale(); i++ {
+			account.Mark()
 			sweep := account.Sweep()
 			if got := brief(sweep.Transaction); i >= len(step.swept) || sorted(got) != sorted(step.swept[i]) {
 				t.Fatalf("%s: sweep %d is\n%s\nwant %q", step.what, i, got, step.swept)

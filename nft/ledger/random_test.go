@@ -124,10 +124,12 @@ func TestRandomChanges(t *testing.T) {
 			}
 			do(l.Plan(objects(layout, old...), objects(layout, wanted...)))
 			for r.IntN(2) == 0 && l.Stale() {
+				l.Mark()
 				do(l.Sweep())
 			}
 		}
 		for l.Stale() {
+			l.Mark()
 			do(l.Sweep())
 		}
 		fresh := &tables{elements: map[string]nft.Op{}, chains: map[string]bool{}}
