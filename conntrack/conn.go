@@ -20,9 +20,11 @@ type Conn struct {
 
 // Open connects to the flow table of the network namespace that the file
 // descriptor netns refers to, or of the calling thread's if it is 0.
-func Open(netns int) (*Conn, error) {
+func Open(netns int) (*Conn, error) { return open(netns, 1<<20) }
+
+func open(netns, receiveBuffer int) (*Conn, error) {
 	nl, err := nfnetlink.Dial(nfnetlink.Config{
-		NetNS: netns, ReceiveBuffer: 1 << 20,
+		NetNS: netns, ReceiveBuffer: receiveBuffer,
 		Datagram: 1 << 16, // the kernel gives at most 32 KiB at once
 		// Errors come without a copy of the request.
 		Options: []netlink.ConnOption{netlink.CapAcknowledge},

@@ -14,7 +14,12 @@ import (
 
 func dialInternal(t *testing.T) *Conn {
 	t.Helper()
-	c, err := Open(testbed.NewTestNamespace(t).Fd())
+	return openInternal(t, testbed.NewTestNamespace(t), 1<<20)
+}
+
+func openInternal(t *testing.T, ns *testbed.Namespace, receiveBuffer int) *Conn {
+	t.Helper()
+	c, err := open(ns.Fd(), receiveBuffer)
 	check(t, err)
 	t.Cleanup(func() { _ = c.Close() })
 	return c
@@ -108,7 +113,8 @@ func TestDeletesByID(t *testing.T) {
 
 // Answers that do not fit the socket are lost; Clean tries again and is right.
 func TestLostAnswers(t *testing.T) {
-	c := dialInternal(t)
+	ns := testbed.NewTestNamespace(t)
+	c := openInternal(t, ns, 1<<20)
 	vip := netip.MustParseAddrPort("192.0.2.2:2")
 	src := netip.MustParseAddr("198.51.100.1")
 	for port := range uint16(150) {
@@ -121,7 +127,7 @@ func TestLostAnswers(t *testing.T) {
 	if n != 75 {
 		t.Fatalf("%d deleted, not half of them", n)
 	}
-	check(t, c.nl.Netlink.SetReadBuffer(1)) // the kernel makes it its minimum
+	c = openInternal(t, ns, 1) // the kernel makes it its minimum
 	if _, err = c.delete(deletions); !errors.Is(err, errInterrupted) {
 		t.Fatalf("75 errors fit into the smallest buffer: %v", err)
 	}

@@ -9,7 +9,9 @@ import (
 // call is a system call on a socket that does not block, as syscall.RawConn wants it: a
 // function, which is made once, as one for each call would be garbage.
 type call struct {
-	try func(fd uintptr) bool
+	try func(fd uintptr) (done bool)
+	// polled says that Go's network poller waits; without, the call does.
+	polled bool
 
 	b    []byte
 	wait bool
@@ -17,14 +19,23 @@ type call struct {
 	err  error
 }
 
-func newCall(do func(fd int, b []byte) (int, error)) *call {
+// newCall makes one that can go on when there are events.
+func newCall(do func(fd int, b []byte) (int, error), events int16) *call {
 	c := &call{}
-	c.try = func(fd uintptr) (done bool) {
-		// When a signal came first nothing has happened.
-		for c.err = unix.EINTR; errors.Is(c.err, unix.EINTR); {
+	c.try = func(fd uintptr) bool {
+		for {
 			c.n, c.err = do(int(fd), c.b)
+			switch {
+			case errors.Is(c.err, unix.EINTR):
+				// Nothing has happened.
+			case !c.wait || !errors.Is(c.err, unix.EAGAIN):
+				return true
+			case c.polled:
+				return false
+			default:
+				_, _ = unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: events}}, -1)
+			}
 		}
-		return !c.wait || !errors.Is(c.err, unix.EAGAIN)
 	}
 	return c
 }

@@ -3,6 +3,8 @@ package nfnetlink
 import (
 	"errors"
 	"fmt"
+	"io"
+	"os"
 	"syscall"
 	"time"
 
@@ -13,15 +15,16 @@ import (
 // Socket is a netlink socket to netfilter. It is not safe for concurrent use, but
 // for Close and Until.
 type Socket struct {
-	// Netlink sets what a socket can be set to: groups, filters, buffers. Nothing is
-	// sent or received through it.
+	// Netlink sets what a polled socket can be set to: groups, filters, buffers. Nothing
+	// is sent or received through it.
 	Netlink *netlink.Conn
 
-	raw   syscall.RawConn
-	seq   uint32
-	in    []byte // kept from one call to the next
-	write *call
-	read  *call
+	closer io.Closer
+	raw    syscall.RawConn
+	seq    uint32
+	in     []byte // kept from one call to the next
+	write  *call
+	read   *call
 }
 
 // Config is how a Socket is made.
@@ -35,6 +38,10 @@ type Config struct {
 	// Datagram is the size of the largest datagram to receive.
 	Datagram int
 	Options  []netlink.ConnOption
+	// Polled has Go's network poller watch the socket, so that Receive waits without a
+	// thread, and Until bounds how long. One that only gets answers, which are there
+	// when the question is sent, does without: each would wake the poller up, twice.
+	Polled bool
 }
 
 // Dial makes a Socket.
@@ -44,9 +51,15 @@ func Dial(config Config) (*Socket, error) {
 		return nil, err
 	}
 	// What fills one byte more was too long.
-	s := &Socket{Netlink: nl, in: make([]byte, config.Datagram+1), write: newCall(unix.Write), read: newCall(unix.Read)}
-	if err := s.set(config); err != nil {
-		_ = nl.Close()
+	s := &Socket{Netlink: nl, closer: nl, in: make([]byte, config.Datagram+1)}
+	s.write, s.read = newCall(unix.Write, unix.POLLOUT), newCall(unix.Read, unix.POLLIN)
+	s.write.polled, s.read.polled = config.Polled, config.Polled
+	err = s.set(config)
+	if err == nil && !config.Polled {
+		err = s.unpoll()
+	}
+	if err != nil {
+		_ = s.Close()
 		return nil, err
 	}
 	return s, nil
@@ -69,9 +82,29 @@ func (s *Socket) set(config Config) (err error) {
 }
 
 // Close closes the socket.
-func (s *Socket) Close() error { return s.Netlink.Close() }
+func (s *Socket) Close() error { return s.closer.Close() }
 
-// Until bounds how long Receive waits; the zero time is for as long as it takes.
+// unpoll takes the socket from Go's network poller.
+func (s *Socket) unpoll() error {
+	var fd int
+	var err error
+	cerr := s.raw.Control(func(polled uintptr) { fd, err = unix.FcntlInt(polled, unix.F_DUPFD_CLOEXEC, 0) })
+	if err = errors.Join(cerr, err); err != nil {
+		return err
+	}
+	// The poller lets go of what is closed, and takes no file that blocks.
+	err = errors.Join(s.Netlink.Close(), unix.SetNonblock(fd, false))
+	file := os.NewFile(uintptr(fd), "netlink")
+	s.Netlink, s.closer = nil, file
+	err = errors.Join(err, unix.SetNonblock(fd, true))
+	if err == nil {
+		s.raw, err = file.SyscallConn()
+	}
+	return err
+}
+
+// Until bounds how long Receive of a polled socket waits; the zero time is for as long
+// as it takes.
 func (s *Socket) Until(t time.Time) error { return s.Netlink.SetReadDeadline(t) }
 
 // Port is the number that the kernel knows the socket by.

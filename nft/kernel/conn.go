@@ -49,7 +49,7 @@ const (
 // Open connects to nf_tables in the network namespace that the file
 // descriptor netns refers to, or in the calling thread's if it is 0.
 func Open(netns int) (*Conn, error) {
-	s, err := openSocket(netns, sendBuffer, receiveBuffer)
+	s, err := openSocket(netns, sendBuffer, receiveBuffer, false)
 	if err != nil {
 		return nil, err
 	}

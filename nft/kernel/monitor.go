@@ -66,7 +66,7 @@ const monitorBuffer = 4 << 20
 // conn, which must not be in use at the moment; generation is that of the last
 // transaction before.
 func NewMonitor(netns int, conn *Conn, tables ...nft.ID) (m *Monitor, generation uint32, err error) {
-	s, err := openSocket(netns, 1<<16, monitorBuffer)
+	s, err := openSocket(netns, 1<<16, monitorBuffer, true)
 	if err != nil {
 		return nil, 0, err
 	}

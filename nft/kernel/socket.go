@@ -16,9 +16,9 @@ type socket struct {
 
 // openSocket makes a socket in the network namespace that the file descriptor
 // netns refers to, or in the calling thread's if it is 0.
-func openSocket(netns, sendBuffer, receiveBuffer int) (socket, error) {
+func openSocket(netns, sendBuffer, receiveBuffer int, polled bool) (socket, error) {
 	nl, err := nfnetlink.Dial(nfnetlink.Config{
-		NetNS: netns, SendBuffer: sendBuffer, ReceiveBuffer: receiveBuffer, Datagram: 1 << 18,
+		NetNS: netns, SendBuffer: sendBuffer, ReceiveBuffer: receiveBuffer, Datagram: 1 << 18, Polled: polled,
 		Options: []netlink.ConnOption{netlink.ExtendedAcknowledge},
 	})
 	if err != nil {
