@@ -275,7 +275,7 @@ func newManager(api *rest.Config, c Config, pages map[string]http.Handler, log l
 		HealthProbeBindAddress: "0",   // health has its own
 		LeaderElection:         false, // every node programs its own kernel
 		// The API server may stay away for as long as it likes.
-		Controller: ctrlconfig.Controller{CacheSyncTimeout: math.MaxInt64},
+		Controller: ctrlconfig.Controller{CacheSyncTimeout: math.MaxInt64, UsePriorityQueue: ptr.To(false)},
 		// A client that waits before it tries again does not end before that.
 		// Nothing is lost by leaving it: a commit is whole or has not begun.
 		GracefulShutdownTimeout: ptr.To(2 * time.Second),
