@@ -205,7 +205,8 @@ func (r *ServiceReconciler) release(name proxy.Name) (left time.Duration) {
 
 // SetupWithManager watches Services and EndpointSlices.
 func (r *ServiceReconciler) SetupWithManager(mgr ctrl.Manager) error {
-	b := ctrl.NewControllerManagedBy(mgr).Named("service")
+	const name = "service"
+	b := ctrl.NewControllerManagedBy(mgr).Named(name).WithLogConstructor(logs(mgr.GetLogger(), name))
 	r.sources = []*source{
 		newSource(mgr.GetCache(), &corev1.Service{}, itself),
 		newSource(mgr.GetCache(), &discoveryv1.EndpointSlice{}, serviceOf),
