@@ -51,7 +51,7 @@ func (c *Conn) clean(changes *Changes, total *Result) error {
 			}
 			most = dumps(entries)
 		}
-		c.deletions.b = c.deletions.b[:0]
+		c.deletions.B = c.deletions.B[:0]
 		for _, f := range filters(family, frontends, most) {
 			n, err := c.flows(f, func(e entry) {
 				if e.stale(changes) {
@@ -68,7 +68,7 @@ func (c *Conn) clean(changes *Changes, total *Result) error {
 				break // that was all there is
 			}
 		}
-		deleted, err := c.delete(c.deletions.b)
+		deleted, err := c.delete(c.deletions.B)
 		total.Deleted += deleted
 		failed = errors.Join(failed, err)
 	}

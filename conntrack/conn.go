@@ -13,7 +13,7 @@ import (
 type Conn struct {
 	nl *nfnetlink.Socket
 	// out and deletions are kept from one call to the next.
-	out, deletions encoder
+	out, deletions nfnetlink.Encoder
 	// plain says that the kernel does not filter, or shall not.
 	plain bool
 }

@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/kube-verdict/kube-verdict/internal/testbed"
+	"github.com/kube-verdict/kube-verdict/nfnetlink"
 	"github.com/kube-verdict/kube-verdict/proxy"
 )
 
@@ -44,14 +45,14 @@ func (c *Conn) insert(t *testing.T, flows ...Made) {
 // deletions are those of all flows of the filter that want accepts.
 func (c *Conn) deletionsOf(t *testing.T, f filter, want func(entry) bool) []byte {
 	t.Helper()
-	var out encoder
+	var out nfnetlink.Encoder
 	_, err := c.flows(f, func(e entry) {
 		if want(e) {
 			e.deletion(&out, f.family, c.nl.NextSeq())
 		}
 	})
 	check(t, err)
-	return out.b
+	return out.B
 }
 
 func all(entry) bool { return true }

@@ -21,7 +21,7 @@ func (c *Conn) flows(f filter, each func(entry)) (int, error) {
 }
 
 func (c *Conn) dump(f filter, filtered bool, each func(entry)) (n int, err error) {
-	seq := c.request(msgGet, unix.NLM_F_DUMP, f.family, func(out *encoder) {
+	seq := c.request(msgGet, unix.NLM_F_DUMP, f.family, func(out *nfnetlink.Encoder) {
 		if filtered {
 			f.encode(out)
 		}
@@ -40,9 +40,9 @@ func (c *Conn) dump(f filter, filtered bool, each func(entry)) (n int, err error
 
 // entries is the number of flows in the table.
 func (c *Conn) entries() (n int, err error) {
-	seq := c.request(msgGetStats, unix.NLM_F_ACK, unix.AF_UNSPEC, func(*encoder) {})
+	seq := c.request(msgGetStats, unix.NLM_F_ACK, unix.AF_UNSPEC, func(*nfnetlink.Encoder) {})
 	err = c.answer(seq, func(m nfnetlink.Message) {
-		for typ, value, rest := attribute(m.Body[nfgen:]); value != nil; typ, value, rest = attribute(rest) {
+		for typ, value, rest := nfnetlink.Attribute(m.Body[nfgen:]); value != nil; typ, value, rest = nfnetlink.Attribute(rest) {
 			if typ == ctaStatsGlobalEntries && len(value) == 4 {
 				n = int(binary.BigEndian.Uint32(value))
 			}
@@ -51,19 +51,19 @@ func (c *Conn) entries() (n int, err error) {
 	return n, err
 }
 
-func (c *Conn) request(typ, flags uint16, family uint8, fill func(*encoder)) (seq uint32) {
+func (c *Conn) request(typ, flags uint16, family uint8, fill func(*nfnetlink.Encoder)) (seq uint32) {
 	seq = c.nl.NextSeq()
-	c.out.b = c.out.b[:0]
-	at := c.out.message(typ, flags, seq, family)
+	c.out.B = c.out.B[:0]
+	at := c.out.Message(ofConntrack|typ, flags, seq, family, 0)
 	fill(&c.out)
-	c.out.closeMessage(at)
+	c.out.CloseMessage(at)
 	return seq
 }
 
 // answer sends the request and calls each for every message of the answer. It
 // reads to the end whatever comes: a dump that is left half read blocks the next.
 func (c *Conn) answer(seq uint32, each func(nfnetlink.Message)) error {
-	if err := c.nl.Send(c.out.b); err != nil {
+	if err := c.nl.Send(c.out.B); err != nil {
 		return err
 	}
 	var failed error

@@ -5,6 +5,8 @@ import (
 	"net/netip"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/kube-verdict/kube-verdict/nfnetlink"
 )
 
 // entry is a flow as a dump gives it. Its slices are parts of the message.
@@ -14,7 +16,7 @@ type entry struct {
 }
 
 func parse(body []byte) (e entry) {
-	for typ, value, rest := attribute(body); value != nil; typ, value, rest = attribute(rest) {
+	for typ, value, rest := nfnetlink.Attribute(body); value != nil; typ, value, rest = nfnetlink.Attribute(rest) {
 		switch typ {
 		case ctaTupleOrig:
 			e.orig = value
@@ -33,10 +35,10 @@ func parse(body []byte) (e entry) {
 func ends(tuple []byte) (protocol uint8, src, dst netip.AddrPort) {
 	var from, to netip.Addr
 	var fromPort, toPort uint16
-	for typ, value, rest := attribute(tuple); value != nil; typ, value, rest = attribute(rest) {
+	for typ, value, rest := nfnetlink.Attribute(tuple); value != nil; typ, value, rest = nfnetlink.Attribute(rest) {
 		switch typ {
 		case ctaTupleIP:
-			for typ, value, rest := attribute(value); value != nil; typ, value, rest = attribute(rest) {
+			for typ, value, rest := nfnetlink.Attribute(value); value != nil; typ, value, rest = nfnetlink.Attribute(rest) {
 				switch typ {
 				case ctaIPv4Src, ctaIPv6Src:
 					from, _ = netip.AddrFromSlice(value)
@@ -45,7 +47,7 @@ func ends(tuple []byte) (protocol uint8, src, dst netip.AddrPort) {
 				}
 			}
 		case ctaTupleProto:
-			for typ, value, rest := attribute(value); value != nil; typ, value, rest = attribute(rest) {
+			for typ, value, rest := nfnetlink.Attribute(value); value != nil; typ, value, rest = nfnetlink.Attribute(rest) {
 				switch {
 				case typ == ctaProtoNum && len(value) == 1:
 					protocol = value[0]
@@ -76,12 +78,12 @@ func (e entry) stale(changes *Changes) bool {
 // deletion appends the message that deletes this entry and no other: the kernel
 // finds it by tuple and zone, as they were given, and compares the ID, so that a
 // new flow with the same addresses and ports stays.
-func (e entry) deletion(to *encoder, family uint8, seq uint32) {
-	at := to.message(msgDelete, 0, seq, family)
-	to.bytes(ctaTupleOrig|unix.NLA_F_NESTED, e.orig...)
+func (e entry) deletion(to *nfnetlink.Encoder, family uint8, seq uint32) {
+	at := to.Message(ofConntrack|msgDelete, 0, seq, family, 0)
+	to.Bytes(ctaTupleOrig|unix.NLA_F_NESTED, e.orig...)
 	if e.zone != nil {
-		to.bytes(ctaZone, e.zone...)
+		to.Bytes(ctaZone, e.zone...)
 	}
-	to.bytes(ctaID, e.id...)
-	to.closeMessage(at)
+	to.Bytes(ctaID, e.id...)
+	to.CloseMessage(at)
 }

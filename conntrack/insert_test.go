@@ -24,7 +24,7 @@ func (c *Conn) Entries() (int, error) { return c.entries() }
 // Insert puts flows into the table without any packet.
 func (c *Conn) Insert(flows iter.Seq[Made]) error {
 	const most = 200
-	c.out.b = c.out.b[:0]
+	c.out.B = c.out.B[:0]
 	n := 0
 	for flow := range flows {
 		flow.encode(&c.out, c.nl.NextSeq())
@@ -32,7 +32,7 @@ func (c *Conn) Insert(flows iter.Seq[Made]) error {
 			if err := c.inserted(n); err != nil {
 				return err
 			}
-			n, c.out.b = 0, c.out.b[:0]
+			n, c.out.B = 0, c.out.B[:0]
 		}
 	}
 	return c.inserted(n)
@@ -43,7 +43,7 @@ func (c *Conn) inserted(n int) error {
 	if n == 0 {
 		return nil
 	}
-	if err := c.nl.Send(c.out.b); err != nil {
+	if err := c.nl.Send(c.out.B); err != nil {
 		return err
 	}
 	for n > 0 {
@@ -65,7 +65,7 @@ func (c *Conn) inserted(n int) error {
 	return nil
 }
 
-func (m *Made) encode(e *encoder, seq uint32) {
+func (m *Made) encode(e *nfnetlink.Encoder, seq uint32) {
 	const (
 		msgNew              = 0
 		ctaStatus           = 3
@@ -76,32 +76,32 @@ func (m *Made) encode(e *encoder, seq uint32) {
 	if m.Src.Addr().Is4() {
 		family = unix.AF_INET
 	}
-	at := e.message(msgNew, unix.NLM_F_CREATE|unix.NLM_F_EXCL|unix.NLM_F_ACK, seq, family)
-	e.tuple(ctaTupleOrig, m.Protocol, m.Src, m.Dst)
-	e.tuple(ctaTupleReply, m.Protocol, m.Reply, m.Src)
-	e.bytes(ctaTimeout, binary.BigEndian.AppendUint32(nil, 3600)...)
-	e.bytes(ctaStatus, 0, 0, 0, confirmed|seenBoth)
+	at := e.Message(ofConntrack|msgNew, unix.NLM_F_CREATE|unix.NLM_F_EXCL|unix.NLM_F_ACK, seq, family, 0)
+	tuple(e, ctaTupleOrig, m.Protocol, m.Src, m.Dst)
+	tuple(e, ctaTupleReply, m.Protocol, m.Reply, m.Src)
+	e.Bytes(ctaTimeout, binary.BigEndian.AppendUint32(nil, 3600)...)
+	e.Bytes(ctaStatus, 0, 0, 0, confirmed|seenBoth)
 	if m.Zone != 0 {
-		e.port(ctaZone, m.Zone)
+		e.Uint16(ctaZone, m.Zone)
 	}
-	e.closeMessage(at)
+	e.CloseMessage(at)
 }
 
-func (e *encoder) tuple(typ uint16, protocol uint8, src, dst netip.AddrPort) {
-	tuple := e.nest(typ)
-	ip := e.nest(ctaTupleIP)
+func tuple(e *nfnetlink.Encoder, typ uint16, protocol uint8, src, dst netip.AddrPort) {
+	tuple := e.Nest(typ)
+	ip := e.Nest(ctaTupleIP)
 	if src.Addr().Is4() {
-		e.bytes(ctaIPv4Src, src.Addr().AsSlice()...)
-		e.bytes(ctaIPv4Dst, dst.Addr().AsSlice()...)
+		e.Bytes(ctaIPv4Src, src.Addr().AsSlice()...)
+		e.Bytes(ctaIPv4Dst, dst.Addr().AsSlice()...)
 	} else {
-		e.bytes(ctaIPv6Src, src.Addr().AsSlice()...)
-		e.bytes(ctaIPv6Dst, dst.Addr().AsSlice()...)
+		e.Bytes(ctaIPv6Src, src.Addr().AsSlice()...)
+		e.Bytes(ctaIPv6Dst, dst.Addr().AsSlice()...)
 	}
-	e.closeNest(ip)
-	proto := e.nest(ctaTupleProto)
-	e.bytes(ctaProtoNum, protocol)
-	e.port(ctaProtoSrcPort, src.Port())
-	e.port(ctaProtoDstPort, dst.Port())
-	e.closeNest(proto)
-	e.closeNest(tuple)
+	e.CloseNest(ip)
+	proto := e.Nest(ctaTupleProto)
+	e.Bytes(ctaProtoNum, protocol)
+	e.Uint16(ctaProtoSrcPort, src.Port())
+	e.Uint16(ctaProtoDstPort, dst.Port())
+	e.CloseNest(proto)
+	e.CloseNest(tuple)
 }

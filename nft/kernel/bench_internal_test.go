@@ -26,16 +26,16 @@ func BenchmarkEncode(b *testing.B) {
 			tx = append(tx, nft.Op{Table: table, Set: data, Element: nft.Element{Key: key + "\x00\x00\x00\x01", Data: "\x0a\x80\x00\x01\x1f\x90\x00\x00"}})
 		}
 		b.Run(fmt.Sprintf("elements=%d", n), func(b *testing.B) {
-			var out encoder
+			var out nfnetlink.Encoder
 			var nl nfnetlink.Socket
 			b.ReportAllocs()
 			for b.Loop() {
-				batch := &batch{encoder: &out, tx: tx, nl: &nl}
+				batch := &batch{Encoder: &out, tx: tx, nl: &nl}
 				if err := batch.encode(); err != nil {
 					b.Fatal(err)
 				}
 			}
-			b.SetBytes(int64(len(out.b)))
+			b.SetBytes(int64(len(out.B)))
 		})
 	}
 }

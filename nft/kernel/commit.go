@@ -19,8 +19,8 @@ func (c *Conn) Commit(tx nft.Transaction) error {
 	if len(tx) == 0 {
 		return nil
 	}
-	b := &batch{encoder: &c.out, tx: tx, nl: c.nl, sent: make([]sent, 0, usualMessages)}
-	defer c.out.trim()
+	b := &batch{Encoder: &c.out, tx: tx, nl: c.nl, sent: make([]sent, 0, usualMessages)}
+	defer trim(&c.out)
 	if err := b.encode(); err != nil {
 		return err
 	}
@@ -38,8 +38,8 @@ const loud = 64
 func (c *Conn) exchange(b *batch) error {
 	c.busy.Store(1)
 	defer c.busy.Store(0)
-	if err := c.nl.Send(c.out.b); err != nil {
-		return explain(fmt.Errorf("send a transaction of %d bytes to nf_tables: %w", len(c.out.b), err))
+	if err := c.nl.Send(c.out.B); err != nil {
+		return explain(fmt.Errorf("send a transaction of %d bytes to nf_tables: %w", len(c.out.B), err))
 	}
 	if err := c.outcome(b); err != nil {
 		return err
@@ -49,7 +49,7 @@ func (c *Conn) exchange(b *batch) error {
 	c.stats.Messages += uint64(len(b.sent))
 	c.stats.Added += b.elements[nft.Add]
 	c.stats.Deleted += b.elements[nft.Delete]
-	c.stats.Bytes += uint64(len(c.out.b))
+	c.stats.Bytes += uint64(len(c.out.B))
 	return nil
 }
 
@@ -99,7 +99,7 @@ func (c *Conn) outcome(b *batch) error {
 
 // batch is a transaction as netlink messages.
 type batch struct {
-	*encoder
+	*nfnetlink.Encoder
 	tx       nft.Transaction
 	nl       *nfnetlink.Socket // numbers the messages
 	sent     []sent
@@ -127,14 +127,14 @@ const (
 )
 
 func (b *batch) encode() error {
-	b.b = slices.Grow(b.b[:0], len(b.tx)*usualBytes)
+	b.B = slices.Grow(b.B[:0], len(b.tx)*usualBytes)
 	b.frame(unix.NFNL_MSG_BATCH_BEGIN)
 	lastAt := 0
 	for i := 0; i < len(b.tx); {
 		if r := b.tx[i].Rule; r != nil {
 			b.literal(i, r.Literal())
 		}
-		at, seq := len(b.b), b.nl.NextSeq()
+		at, seq := len(b.B), b.nl.NextSeq()
 		n, err := b.op(i, seq)
 		if err != nil {
 			return fmt.Errorf("%s: %w", b.tx[i].Text(), err)
@@ -145,19 +145,19 @@ func (b *batch) encode() error {
 	}
 	// One answer to the whole: kernels before 6.10 give none for the batch's
 	// own end, so the last operation asks for it.
-	flags := binary.NativeEndian.Uint16(b.b[lastAt+6:])
-	binary.NativeEndian.PutUint16(b.b[lastAt+6:], flags|unix.NLM_F_ACK)
+	flags := binary.NativeEndian.Uint16(b.B[lastAt+6:])
+	binary.NativeEndian.PutUint16(b.B[lastAt+6:], flags|unix.NLM_F_ACK)
 	b.frame(unix.NFNL_MSG_BATCH_END)
 	return nil
 }
 
 func (b *batch) frame(typ uint16) {
-	at := b.message(typ, 0, b.nl.NextSeq(), unix.AF_UNSPEC, unix.NFNL_SUBSYS_NFTABLES)
-	b.closeMessage(at)
+	at := b.Message(typ, 0, b.nl.NextSeq(), unix.AF_UNSPEC, unix.NFNL_SUBSYS_NFTABLES)
+	b.CloseMessage(at)
 }
 
 func (b *batch) open(op *nft.Op, typ, flags uint16, seq uint32) int {
-	return b.message(unix.NFNL_SUBSYS_NFTABLES<<8|typ, flags, seq, byte(op.Table.Family), 0)
+	return b.Message(unix.NFNL_SUBSYS_NFTABLES<<8|typ, flags, seq, byte(op.Table.Family), 0)
 }
 
 // op appends the message for operation i and says how many operations it
@@ -191,30 +191,30 @@ func (b *batch) op(i int, seq uint32) (int, error) {
 			b.chain(op)
 		case nft.Delete:
 			at = open(unix.NFT_MSG_DELCHAIN, 0)
-			b.string(unix.NFTA_CHAIN_TABLE, op.Table.Name)
-			b.string(unix.NFTA_CHAIN_NAME, op.Chain.Name)
+			b.Name(unix.NFTA_CHAIN_TABLE, op.Table.Name)
+			b.Name(unix.NFTA_CHAIN_NAME, op.Chain.Name)
 		case nft.Flush:
 			at = open(unix.NFT_MSG_DELRULE, 0)
-			b.string(unix.NFTA_RULE_TABLE, op.Table.Name)
-			b.string(unix.NFTA_RULE_CHAIN, op.Chain.Name)
+			b.Name(unix.NFTA_RULE_TABLE, op.Table.Name)
+			b.Name(unix.NFTA_RULE_CHAIN, op.Chain.Name)
 		}
 	case op.Set != nil:
 		if op.Verb == nft.Delete {
 			at = open(unix.NFT_MSG_DELSET, 0)
-			b.string(unix.NFTA_SET_TABLE, op.Table.Name)
-			b.string(unix.NFTA_SET_NAME, op.Set.Name)
+			b.Name(unix.NFTA_SET_TABLE, op.Table.Name)
+			b.Name(unix.NFTA_SET_NAME, op.Set.Name)
 			break
 		}
 		at = open(unix.NFT_MSG_NEWSET, unix.NLM_F_CREATE)
 		b.set(op.Table, op.Set)
 	case op.Verb == nft.Delete:
 		at = open(unix.NFT_MSG_DELTABLE, 0)
-		b.string(unix.NFTA_TABLE_NAME, op.Table.Name)
+		b.Name(unix.NFTA_TABLE_NAME, op.Table.Name)
 	default:
 		at = open(unix.NFT_MSG_NEWTABLE, unix.NLM_F_CREATE)
 		b.table(op.Table)
 	}
-	b.closeMessage(at)
+	b.CloseMessage(at)
 	return n, nil
 }
 

@@ -5,15 +5,16 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/kube-verdict/kube-verdict/nfnetlink"
 	"github.com/kube-verdict/kube-verdict/nft"
 )
 
 // Counts reads what the elements of a counted set have counted.
 func (c *Conn) Counts(id nft.ID, set string) ([]nft.Count, error) {
 	var counts []nft.Count
-	err := c.dump(unix.NFT_MSG_GETSETELEM, id.Family, func(e *encoder) {
-		e.string(unix.NFTA_SET_ELEM_LIST_TABLE, id.Name)
-		e.string(unix.NFTA_SET_ELEM_LIST_SET, set)
+	err := c.dump(unix.NFT_MSG_GETSETELEM, id.Family, func(e *nfnetlink.Encoder) {
+		e.Name(unix.NFTA_SET_ELEM_LIST_TABLE, id.Name)
+		e.Name(unix.NFTA_SET_ELEM_LIST_SET, set)
 	}, func(body []byte) {
 		eachCount(body, func(count nft.Count) { counts = append(counts, count) })
 	})

@@ -73,7 +73,7 @@ func (c *Conn) Read(id nft.ID) (*nft.Held, error) {
 
 func (c *Conn) read(id nft.ID) (*nft.Held, error) {
 	held := &nft.Held{ID: id, Sets: map[string]*nft.HeldSet{}, Chains: map[string]*nft.HeldChain{}}
-	err := c.ask(unix.NFT_MSG_GETTABLE, 0, id.Family, func(e *encoder) { e.string(unix.NFTA_TABLE_NAME, id.Name) }, func(body []byte) {
+	err := c.ask(unix.NFT_MSG_GETTABLE, 0, id.Family, func(e *nfnetlink.Encoder) { e.Name(unix.NFTA_TABLE_NAME, id.Name) }, func(body []byte) {
 		attrs(body, func(typ uint16, value []byte) {
 			if typ == unix.NFTA_TABLE_FLAGS {
 				held.Flags = beUint32(value)
@@ -140,7 +140,7 @@ func whole(set *nft.HeldSet) bool {
 }
 
 func (c *Conn) readSets(held *nft.Held) error {
-	return c.dump(unix.NFT_MSG_GETSET, held.Family, func(e *encoder) { e.string(unix.NFTA_SET_TABLE, held.Name) }, func(body []byte) {
+	return c.dump(unix.NFT_MSG_GETSET, held.Family, func(e *nfnetlink.Encoder) { e.Name(unix.NFTA_SET_TABLE, held.Name) }, func(body []byte) {
 		set := &nft.HeldSet{}
 		attrs(body, func(typ uint16, value []byte) {
 			switch typ {
@@ -204,7 +204,7 @@ func (c *Conn) readChains(held *nft.Held) error {
 	if err != nil {
 		return err
 	}
-	return c.dump(unix.NFT_MSG_GETRULE, held.Family, func(e *encoder) { e.string(unix.NFTA_RULE_TABLE, held.Name) }, func(body []byte) {
+	return c.dump(unix.NFT_MSG_GETRULE, held.Family, func(e *nfnetlink.Encoder) { e.Name(unix.NFTA_RULE_TABLE, held.Name) }, func(body []byte) {
 		var chain string
 		var rule nft.HeldRule
 		attrs(body, func(typ uint16, value []byte) {
@@ -275,9 +275,9 @@ func (c *Conn) Elements(id nft.ID, set string) ([]nft.Element, error) {
 
 // elements reads elements, and by themselves the keys past the ends of ranges.
 func (c *Conn) elements(id nft.ID, set string) (elements []nft.Element, ends []string, err error) {
-	err = c.dump(unix.NFT_MSG_GETSETELEM, id.Family, func(e *encoder) {
-		e.string(unix.NFTA_SET_ELEM_LIST_TABLE, id.Name)
-		e.string(unix.NFTA_SET_ELEM_LIST_SET, set)
+	err = c.dump(unix.NFT_MSG_GETSETELEM, id.Family, func(e *nfnetlink.Encoder) {
+		e.Name(unix.NFTA_SET_ELEM_LIST_TABLE, id.Name)
+		e.Name(unix.NFTA_SET_ELEM_LIST_SET, set)
 	}, func(body []byte) {
 		// One copy for a message: keys and data are substrings of it.
 		text := string(body)
@@ -356,24 +356,24 @@ func verdictOf(verdict []byte) (chain, data string) {
 	return "", string(binary.BigEndian.AppendUint32(nil, code)) + chain
 }
 
-func (c *Conn) dump(typ uint16, f nft.Family, fill func(*encoder), each func(body []byte)) error {
+func (c *Conn) dump(typ uint16, f nft.Family, fill func(*nfnetlink.Encoder), each func(body []byte)) error {
 	return c.ask(typ, unix.NLM_F_DUMP, f, fill, each)
 }
 
 // ask sends a request outside of any batch and calls each with the attributes
 // of every message of the answer.
-func (c *Conn) ask(typ, flags uint16, f nft.Family, fill func(*encoder), each func(body []byte)) error {
+func (c *Conn) ask(typ, flags uint16, f nft.Family, fill func(*nfnetlink.Encoder), each func(body []byte)) error {
 	if flags == 0 {
 		flags = unix.NLM_F_ACK // an end to wait for
 	}
 	seq := c.nl.NextSeq()
-	c.out.b = c.out.b[:0]
-	at := c.out.message(unix.NFNL_SUBSYS_NFTABLES<<8|typ, flags, seq, byte(f), 0)
+	c.out.B = c.out.B[:0]
+	at := c.out.Message(unix.NFNL_SUBSYS_NFTABLES<<8|typ, flags, seq, byte(f), 0)
 	if fill != nil {
 		fill(&c.out)
 	}
-	c.out.closeMessage(at)
-	if err := c.nl.Send(c.out.b); err != nil {
+	c.out.CloseMessage(at)
+	if err := c.nl.Send(c.out.B); err != nil {
 		return explain(err)
 	}
 	var interrupted bool

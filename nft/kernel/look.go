@@ -6,6 +6,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/kube-verdict/kube-verdict/nfnetlink"
 	"github.com/kube-verdict/kube-verdict/nft"
 )
 
@@ -106,7 +107,7 @@ const tableHandle = 4
 
 func (c *Conn) tableHandle(id nft.ID) (uint64, error) {
 	var handle uint64
-	err := c.ask(unix.NFT_MSG_GETTABLE, 0, id.Family, func(e *encoder) { e.string(unix.NFTA_TABLE_NAME, id.Name) }, func(body []byte) {
+	err := c.ask(unix.NFT_MSG_GETTABLE, 0, id.Family, func(e *nfnetlink.Encoder) { e.Name(unix.NFTA_TABLE_NAME, id.Name) }, func(body []byte) {
 		attrs(body, func(typ uint16, value []byte) {
 			if typ == tableHandle {
 				handle = beUint64(value)
@@ -118,9 +119,9 @@ func (c *Conn) tableHandle(id nft.ID) (uint64, error) {
 
 // Has says whether there is a chain of this name in a table.
 func (o *Onlooker) Has(id nft.ID, chain string) (bool, error) {
-	err := o.conn.ask(unix.NFT_MSG_GETCHAIN, 0, id.Family, func(e *encoder) {
-		e.string(unix.NFTA_CHAIN_TABLE, id.Name)
-		e.string(unix.NFTA_CHAIN_NAME, chain)
+	err := o.conn.ask(unix.NFT_MSG_GETCHAIN, 0, id.Family, func(e *nfnetlink.Encoder) {
+		e.Name(unix.NFTA_CHAIN_TABLE, id.Name)
+		e.Name(unix.NFTA_CHAIN_NAME, chain)
 	}, func([]byte) {})
 	if errors.Is(err, unix.ENOENT) {
 		return false, nil

@@ -251,10 +251,10 @@ func (m *Monitor) about(body []byte) bool {
 // ask asks for the generation. The answer comes behind all that was told before.
 func (m *Monitor) ask() error {
 	m.asked = m.conn.commits.Load()
-	m.out.b = m.out.b[:0]
-	at := m.out.message(unix.NFNL_SUBSYS_NFTABLES<<8|unix.NFT_MSG_GETGEN, 0, m.nl.NextSeq(), unix.AF_UNSPEC, 0)
-	m.out.closeMessage(at)
-	return m.nl.Send(m.out.b)
+	m.out.B = m.out.B[:0]
+	at := m.out.Message(unix.NFNL_SUBSYS_NFTABLES<<8|unix.NFT_MSG_GETGEN, 0, m.nl.NextSeq(), unix.AF_UNSPEC, 0)
+	m.out.CloseMessage(at)
+	return m.nl.Send(m.out.B)
 }
 
 // generation is a number of a transaction, and who made it.

@@ -17,12 +17,12 @@ const (
 )
 
 func (b *batch) table(t *nft.Table) {
-	b.string(unix.NFTA_TABLE_NAME, t.Name)
+	b.Name(unix.NFTA_TABLE_NAME, t.Name)
 	if t.Comment != "" {
-		b.bytes(tableUserData, commentData(t.Comment))
+		b.Bytes(tableUserData, commentData(t.Comment)...)
 	}
 	if t.Owned {
-		b.uint32(unix.NFTA_TABLE_FLAGS, tableOwner)
+		b.Uint32(unix.NFTA_TABLE_FLAGS, tableOwner)
 	}
 }
 
@@ -46,29 +46,29 @@ const (
 func (b *batch) set(t *nft.Table, s *nft.Set) {
 	f := t.Family
 	keyType, dataType := s.TypeIDs(f)
-	b.string(unix.NFTA_SET_TABLE, t.Name)
-	b.string(unix.NFTA_SET_NAME, s.Name)
-	b.uint32(unix.NFTA_SET_FLAGS, s.Flags())
-	b.uint32(unix.NFTA_SET_KEY_TYPE, keyType)
-	b.uint32(unix.NFTA_SET_KEY_LEN, uint32(s.KeyLen(f)))
+	b.Name(unix.NFTA_SET_TABLE, t.Name)
+	b.Name(unix.NFTA_SET_NAME, s.Name)
+	b.Uint32(unix.NFTA_SET_FLAGS, s.Flags())
+	b.Uint32(unix.NFTA_SET_KEY_TYPE, keyType)
+	b.Uint32(unix.NFTA_SET_KEY_LEN, uint32(s.KeyLen(f)))
 	switch {
 	case s.Verdicts:
-		b.uint32(unix.NFTA_SET_DATA_TYPE, verdictData)
+		b.Uint32(unix.NFTA_SET_DATA_TYPE, verdictData)
 	case len(s.Data) > 0:
-		b.uint32(unix.NFTA_SET_DATA_TYPE, dataType)
-		b.uint32(unix.NFTA_SET_DATA_LEN, uint32(s.DataLen(f)))
+		b.Uint32(unix.NFTA_SET_DATA_TYPE, dataType)
+		b.Uint32(unix.NFTA_SET_DATA_LEN, uint32(s.DataLen(f)))
 	}
 	if s.Size > 0 || s.Interval && !s.Paired() {
 		b.description(s, f)
 	}
 	b.setID++
-	b.uint32(unix.NFTA_SET_ID, b.setID)
-	b.bytes(unix.NFTA_SET_USERDATA, s.UserData(f))
+	b.Uint32(unix.NFTA_SET_ID, b.setID)
+	b.Bytes(unix.NFTA_SET_USERDATA, s.UserData(f)...)
 	if s.Counted {
-		counter := b.nest(setExpr)
-		b.string(unix.NFTA_EXPR_NAME, "counter")
-		b.closeNest(b.nest(unix.NFTA_EXPR_DATA))
-		b.closeNest(counter)
+		counter := b.Nest(setExpr)
+		b.Name(unix.NFTA_EXPR_NAME, "counter")
+		b.CloseNest(b.Nest(unix.NFTA_EXPR_DATA))
+		b.CloseNest(counter)
 	}
 }
 
@@ -82,42 +82,42 @@ const (
 // description tells the kernel a set's greatest size, and the fields of a set of
 // ranges.
 func (b *batch) description(s *nft.Set, f nft.Family) {
-	desc := b.nest(unix.NFTA_SET_DESC)
+	desc := b.Nest(unix.NFTA_SET_DESC)
 	if s.Size > 0 {
-		b.uint32(unix.NFTA_SET_DESC_SIZE, s.Size)
+		b.Uint32(unix.NFTA_SET_DESC_SIZE, s.Size)
 	}
 	if s.Interval {
-		concat := b.nest(setDescConcat)
+		concat := b.Nest(setDescConcat)
 		for _, field := range s.Key {
-			elem := b.nest(unix.NFTA_LIST_ELEM)
-			b.uint32(setFieldLen, uint32(nft.FieldLen(f, field)))
-			b.closeNest(elem)
+			elem := b.Nest(unix.NFTA_LIST_ELEM)
+			b.Uint32(setFieldLen, uint32(nft.FieldLen(f, field)))
+			b.CloseNest(elem)
 		}
-		b.closeNest(concat)
+		b.CloseNest(concat)
 	}
-	b.closeNest(desc)
+	b.CloseNest(desc)
 }
 
 func (b *batch) chain(op *nft.Op) {
-	b.string(unix.NFTA_CHAIN_TABLE, op.Table.Name)
-	b.string(unix.NFTA_CHAIN_NAME, op.Chain.Name)
+	b.Name(unix.NFTA_CHAIN_TABLE, op.Table.Name)
+	b.Name(unix.NFTA_CHAIN_NAME, op.Chain.Name)
 	base := op.Chain.Base
 	if base == nil {
 		return
 	}
-	hook := b.nest(unix.NFTA_CHAIN_HOOK)
-	b.uint32(unix.NFTA_HOOK_HOOKNUM, uint32(base.Hook))
-	b.uint32(unix.NFTA_HOOK_PRIORITY, uint32(base.Priority))
-	b.closeNest(hook)
-	b.uint32(unix.NFTA_CHAIN_POLICY, policyAccept)
-	b.string(unix.NFTA_CHAIN_TYPE, base.Type)
+	hook := b.Nest(unix.NFTA_CHAIN_HOOK)
+	b.Uint32(unix.NFTA_HOOK_HOOKNUM, uint32(base.Hook))
+	b.Uint32(unix.NFTA_HOOK_PRIORITY, uint32(base.Priority))
+	b.CloseNest(hook)
+	b.Uint32(unix.NFTA_CHAIN_POLICY, policyAccept)
+	b.Name(unix.NFTA_CHAIN_TYPE, base.Type)
 }
 
 func (b *batch) rule(op *nft.Op) error {
 	f := op.Table.Family
-	b.string(unix.NFTA_RULE_TABLE, op.Table.Name)
-	b.string(unix.NFTA_RULE_CHAIN, op.Chain.Name)
-	list := b.nest(unix.NFTA_RULE_EXPRESSIONS)
+	b.Name(unix.NFTA_RULE_TABLE, op.Table.Name)
+	b.Name(unix.NFTA_RULE_CHAIN, op.Chain.Name)
+	list := b.Nest(unix.NFTA_RULE_EXPRESSIONS)
 	for _, e := range op.Rule.Program(f) {
 		if l, ok := e.(nft.LiteralLookup); ok {
 			e = l.In(b.setID)
@@ -126,11 +126,11 @@ func (b *batch) rule(op *nft.Op) error {
 		if err != nil {
 			return err
 		}
-		b.bytes(unix.NLA_F_NESTED|unix.NFTA_LIST_ELEM, data)
+		b.Bytes(unix.NLA_F_NESTED|unix.NFTA_LIST_ELEM, data...)
 	}
-	b.closeNest(list)
+	b.CloseNest(list)
 	if u := op.Rule.UserData(); u != nil {
-		b.bytes(unix.NFTA_RULE_USERDATA, u)
+		b.Bytes(unix.NFTA_RULE_USERDATA, u...)
 	}
 	return nil
 }
@@ -144,25 +144,25 @@ func (b *batch) literal(i int, literal nft.Literal) {
 	op := &b.tx[i]
 	set, elements := literal.Literal()
 	message := func(typ uint16, fill func()) {
-		at, seq := len(b.b), b.nl.NextSeq()
+		at, seq := len(b.B), b.nl.NextSeq()
 		b.sent = append(b.sent, sent{seq, at, i, 1})
 		b.open(op, typ, unix.NLM_F_CREATE, seq)
 		fill()
-		b.closeMessage(at)
+		b.CloseMessage(at)
 	}
 	message(unix.NFT_MSG_NEWSET, func() { b.set(op.Table, set) })
 	for len(elements) > 0 {
 		message(unix.NFT_MSG_NEWSETELEM, func() {
-			start := len(b.b)
-			b.string(unix.NFTA_SET_ELEM_LIST_TABLE, op.Table.Name)
-			b.string(unix.NFTA_SET_ELEM_LIST_SET, set.Name)
-			b.uint32(unix.NFTA_SET_ELEM_LIST_SET_ID, b.setID)
-			list := b.nest(unix.NFTA_SET_ELEM_LIST_ELEMENTS)
-			for len(elements) > 0 && len(b.b)-start < elementsEnd {
+			start := len(b.B)
+			b.Name(unix.NFTA_SET_ELEM_LIST_TABLE, op.Table.Name)
+			b.Name(unix.NFTA_SET_ELEM_LIST_SET, set.Name)
+			b.Uint32(unix.NFTA_SET_ELEM_LIST_SET_ID, b.setID)
+			list := b.Nest(unix.NFTA_SET_ELEM_LIST_ELEMENTS)
+			for len(elements) > 0 && len(b.B)-start < elementsEnd {
 				b.element(set, nft.Add, &elements[0])
 				elements = elements[1:]
 			}
-			b.closeNest(list)
+			b.CloseNest(list)
 		})
 	}
 }
@@ -171,24 +171,24 @@ func (b *batch) literal(i int, literal nft.Literal) {
 // with the same verb and set, as many as a message holds, and says how many.
 func (b *batch) elementList(i, at int) int {
 	first := &b.tx[i]
-	b.string(unix.NFTA_SET_ELEM_LIST_TABLE, first.Table.Name)
-	b.string(unix.NFTA_SET_ELEM_LIST_SET, first.Set.Name)
-	list := b.nest(unix.NFTA_SET_ELEM_LIST_ELEMENTS)
+	b.Name(unix.NFTA_SET_ELEM_LIST_TABLE, first.Table.Name)
+	b.Name(unix.NFTA_SET_ELEM_LIST_SET, first.Set.Name)
+	list := b.Nest(unix.NFTA_SET_ELEM_LIST_ELEMENTS)
 	n := 0
-	for ; i+n < len(b.tx) && len(b.b)-at < elementsEnd; n++ {
+	for ; i+n < len(b.tx) && len(b.B)-at < elementsEnd; n++ {
 		op := &b.tx[i+n]
 		if op.Set != first.Set || op.Verb != first.Verb || op.Element.Key == "" {
 			break
 		}
 		b.element(op.Set, op.Verb, &op.Element)
 	}
-	b.closeNest(list)
+	b.CloseNest(list)
 	return n
 }
 
 func (b *batch) element(set *nft.Set, verb nft.Verb, e *nft.Element) {
 	paired := set.Paired()
-	elem := b.nest(unix.NFTA_LIST_ELEM)
+	elem := b.Nest(unix.NFTA_LIST_ELEM)
 	b.key(unix.NFTA_SET_ELEM_KEY, e.Key)
 	if e.KeyEnd != "" && !paired {
 		b.key(setElemKeyEnd, e.KeyEnd)
@@ -196,40 +196,40 @@ func (b *batch) element(set *nft.Set, verb nft.Verb, e *nft.Element) {
 	if verb == nft.Add {
 		switch {
 		case e.Goto != "":
-			data := b.nest(unix.NFTA_SET_ELEM_DATA)
-			verdict := b.nest(unix.NFTA_DATA_VERDICT)
-			b.uint32(unix.NFTA_VERDICT_CODE, verdictGoto)
-			b.string(unix.NFTA_VERDICT_CHAIN, e.Goto)
-			b.closeNest(verdict)
-			b.closeNest(data)
+			data := b.Nest(unix.NFTA_SET_ELEM_DATA)
+			verdict := b.Nest(unix.NFTA_DATA_VERDICT)
+			b.Uint32(unix.NFTA_VERDICT_CODE, verdictGoto)
+			b.Name(unix.NFTA_VERDICT_CHAIN, e.Goto)
+			b.CloseNest(verdict)
+			b.CloseNest(data)
 		case e.Data != "":
-			data := b.nest(unix.NFTA_SET_ELEM_DATA)
-			b.raw(unix.NFTA_DATA_VALUE, e.Data)
-			b.closeNest(data)
+			data := b.Nest(unix.NFTA_SET_ELEM_DATA)
+			b.Text(unix.NFTA_DATA_VALUE, e.Data)
+			b.CloseNest(data)
 		}
 		if e.Left > 0 {
 			ms := binary.BigEndian.AppendUint64(nil, uint64(max(e.Left.Milliseconds(), 1)))
-			b.raw(unix.NFTA_SET_ELEM_TIMEOUT, string(ms))
+			b.Text(unix.NFTA_SET_ELEM_TIMEOUT, string(ms))
 		}
 		if e.Comment != "" {
-			b.header(unix.NFTA_SET_ELEM_USERDATA, len(e.Comment)+3)
-			b.b = nft.ElementUserData(b.b, e.Comment)
-			b.pad()
+			b.Header(unix.NFTA_SET_ELEM_USERDATA, len(e.Comment)+3)
+			b.B = nft.ElementUserData(b.B, e.Comment)
+			b.Pad()
 		}
 	}
-	b.closeNest(elem)
+	b.CloseNest(elem)
 	if next := nft.Next(e.KeyEnd); paired && next != "" {
-		end := b.nest(unix.NFTA_LIST_ELEM)
-		b.uint32(unix.NFTA_SET_ELEM_FLAGS, unix.NFT_SET_ELEM_INTERVAL_END)
+		end := b.Nest(unix.NFTA_LIST_ELEM)
+		b.Uint32(unix.NFTA_SET_ELEM_FLAGS, unix.NFT_SET_ELEM_INTERVAL_END)
 		b.key(unix.NFTA_SET_ELEM_KEY, next)
-		b.closeNest(end)
+		b.CloseNest(end)
 	}
 }
 
 func (b *batch) key(typ uint16, key string) {
-	nest := b.nest(typ)
-	b.raw(unix.NFTA_DATA_VALUE, key)
-	b.closeNest(nest)
+	nest := b.Nest(typ)
+	b.Text(unix.NFTA_DATA_VALUE, key)
+	b.CloseNest(nest)
 }
 
 // isEnd says that an element is the end of a range.
@@ -243,7 +243,7 @@ func isEnd(elem []byte) bool {
 
 // elementAt is which element of a message lies at an offset in it.
 func (b *batch) elementAt(s sent, offset int) int {
-	body := b.b[s.at:]
+	body := b.B[s.at:]
 	body = body[:binary.NativeEndian.Uint32(body)]
 	at := unix.NLMSG_HDRLEN + nfgen
 	found := 0

@@ -28,11 +28,11 @@ func (c *Conn) Probe(tx nft.Transaction) ([]Refusal, error) {
 		return nil, nil
 	}
 	impossible := nft.Op{Verb: nft.Delete, Table: tx[0].Table, Chain: &nft.Chain{Name: "not-there"}}
-	b := &batch{encoder: &c.out, tx: append(tx[:len(tx):len(tx)], impossible), nl: c.nl}
+	b := &batch{Encoder: &c.out, tx: append(tx[:len(tx):len(tx)], impossible), nl: c.nl}
 	if err := b.encode(); err != nil {
 		return nil, err
 	}
-	if err := c.nl.Send(c.out.b); err != nil {
+	if err := c.nl.Send(c.out.B); err != nil {
 		return nil, explain(fmt.Errorf("ask nf_tables what it can do: %w", err))
 	}
 	var refusals []Refusal
@@ -86,7 +86,7 @@ func (b *batch) refusal(m nfnetlink.Message, errno unix.Errno) Refusal {
 // expressionAt is the name of the expression that lies at an offset in a message
 // with a rule.
 func (b *batch) expressionAt(s sent, offset int) string {
-	body := b.b[s.at:]
+	body := b.B[s.at:]
 	body = body[:binary.NativeEndian.Uint32(body)]
 	at, found := unix.NLMSG_HDRLEN+nfgen, ""
 	attrs(body[at:], func(typ uint16, value []byte) {

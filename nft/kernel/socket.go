@@ -11,7 +11,7 @@ import (
 // socket is a netlink socket to nf_tables.
 type socket struct {
 	nl  *nfnetlink.Socket
-	out encoder // kept from one call to the next
+	out nfnetlink.Encoder // kept from one call to the next
 }
 
 // openSocket makes a socket in the network namespace that the file descriptor
