@@ -59,7 +59,7 @@ func specimens() []proxy.Service {
 			return []proxy.Frontend{{Addr: netip.MustParseAddr(fmt.Sprint(f.frontend, n)), Kind: kind}}
 		}
 		endpoints := []proxy.Endpoint{{AddrPort: netip.MustParseAddrPort(f.endpoint), Local: true}}
-		id := uint32(2 + 4*i)
+		id := uint32(2+4*i) << 20 // see proxy.IDBits
 		svc.Ports = append(svc.Ports,
 			proxy.Port{Protocol: proxy.TCP, Port: 80, Frontends: at(1, proxy.ClusterIP), Endpoints: endpoints},
 			proxy.Port{Protocol: proxy.UDP, Port: 80, Frontends: at(1, proxy.ClusterIP)},
@@ -67,7 +67,7 @@ func specimens() []proxy.Service {
 			proxy.Port{Protocol: proxy.TCP, Port: 82, Frontends: at(2, proxy.ExternalIP), Endpoints: endpoints},
 			proxy.Port{Protocol: proxy.TCP, Port: 83, Frontends: at(3, proxy.LoadBalancerIP), Endpoints: endpoints, LocalOnly: true, LocalEndpoints: endpoints,
 				SourceRanges: []netip.Prefix{netip.MustParsePrefix(f.source)}},
-			proxy.Port{Protocol: proxy.TCP, Port: 84, Frontends: at(4, proxy.NodePort), Endpoints: endpoints, LocalOnly: true, LocalEndpoints: endpoints, Affinity: time.Hour, ID: id + 2},
+			proxy.Port{Protocol: proxy.TCP, Port: 84, Frontends: at(4, proxy.NodePort), Endpoints: endpoints, LocalOnly: true, LocalEndpoints: endpoints, Affinity: time.Hour, ID: id + 2<<20},
 			proxy.Port{Protocol: proxy.TCP, Port: 85, Frontends: at(4, proxy.NodePort)})
 	}
 	return []proxy.Service{svc}

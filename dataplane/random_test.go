@@ -63,8 +63,8 @@ func randomService(r *rand.Rand, name string, i int) proxy.Service {
 	}
 	svc := service(name, []string{"tcp/80", "udp/80"}[r.IntN(2)], fmt.Sprintf("10.96.0.%d,fd00:10:96::%d", i+1, i+1), endpoints)
 	affinity := time.Duration(r.IntN(3)) * time.Hour
+	id := uint32(i+1) << 20 // see proxy.IDBits
 	for _, p := range svc.Ports {
-		p.Affinity, p.ID = affinity, uint32(2*i+2)
 		local := slices.DeleteFunc(slices.Clone(p.Endpoints), func(e proxy.Endpoint) bool { return !e.Local })
 		if r.IntN(2) == 0 {
 			node := nodeAddrs[0]
@@ -92,7 +92,7 @@ func randomService(r *rand.Rand, name string, i int) proxy.Service {
 		}
 	}
 	for i := range svc.Ports {
-		svc.Ports[i].Affinity, svc.Ports[i].ID = affinity, svc.Ports[len(svc.Ports)-1].ID
+		svc.Ports[i].Affinity, svc.Ports[i].ID = affinity, id
 	}
 	return svc
 }

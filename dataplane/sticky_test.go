@@ -19,7 +19,7 @@ import (
 func sticky(svc proxy.Service, id uint32, timeout time.Duration) proxy.Service {
 	for i := range svc.Ports {
 		p := &svc.Ports[i]
-		p.Affinity, p.ID = timeout, id
+		p.Affinity, p.ID = timeout, id<<20 // see proxy.IDBits
 		node := *p
 		node.Port = 30080
 		node.Frontends = []proxy.Frontend{{Addr: nodeAddrs[0], Kind: proxy.NodePort}}

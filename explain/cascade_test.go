@@ -79,12 +79,12 @@ func TestWordsAreOfTheLayout(t *testing.T) {
 	for _, c := range table.Chains {
 		has[c.Name] = true
 	}
-	for _, name := range []string{"services", "check-source", "no-local-endpoints", "reject-undefined", "sticky", "sticky-external", "sticky-external-local", "sticky-local", "reject-no-nodeport"} {
+	for _, name := range []string{"services", "check-source", "no-local-endpoints", "nat-prerouting", "nat-output", "sticky", "sticky-external", "sticky-external-local", "sticky-local"} {
 		if !has[name] {
 			t.Errorf("there is no chain %s", name)
 		}
 	}
-	for _, name := range []string{"cluster-6", "local-2", "external-3", "external-local-4"} {
+	for _, name := range []string{"cluster-6", "local-2", "external-3", "external-local-4", "sticky-2", "sticky-local-2"} {
 		if layout.Chain(table, name) == nil {
 			t.Errorf("there is no chain %s", name)
 		}

@@ -73,7 +73,7 @@ func (s *Scene) Seen(told []nft.Traced, at time.Time, marker string) *Sighting {
 		out.Protocol = proxy.Protocol(first.Protocol).String()
 		out.From, out.To, out.In = first.Source.String(), first.Dest.String(), s.Interface(first.In)
 		out.Service = s.service(first)
-		w = words{full: out.Service, protocol: proxy.Protocol(first.Protocol), dest: first.Dest, nodePort: s.Local(first.Dest.Addr()), guarded: slices.ContainsFunc(told, func(t nft.Traced) bool { return t.Chain == "guard" && t.Rule != 0 })}
+		w = words{full: out.Service, protocol: proxy.Protocol(first.Protocol), dest: first.Dest, nodePort: s.Local(first.Dest.Addr()), guarded: slices.ContainsFunc(told, func(t nft.Traced) bool { return t.Chain == "guard-prerouting" && t.Rule != 0 })}
 		if w.chosen = last.Dest != first.Dest; w.chosen {
 			out.Endpoint, out.Chain = last.Dest.String(), w.endpoint(last.Dest)
 		}

@@ -77,7 +77,7 @@ func (w *words) iptables(s *eval.Step) string {
 	case nft.TranslateTo:
 		return w.translated(last, prefix, s)
 	case nft.Masquerade:
-		if _, hairpin := statements[0].(nft.Translated); hairpin {
+		if _, hairpin := statements[0].(nft.InSet); hairpin {
 			sep := w.endpoint(s.Dest)
 			return fmt.Sprintf("%s -s %s -j KUBE-MARK-MASQ; KUBE-POSTROUTING -m mark --mark 0x4000/0x4000 -j MASQUERADE", sep, s.Dest.Addr())
 		}
@@ -91,7 +91,7 @@ func (w *words) iptables(s *eval.Step) string {
 		return w.wentTo(prefix, name, statements)
 	case nft.Reject:
 		chain := "KUBE-SERVICES"
-		if w.nodePort || strings.HasSuffix(name, "nodeport") {
+		if in, of := statements[0].(nft.InSet); w.nodePort || of && in.Set == "no-endpoints-nodeport" {
 			chain = "KUBE-EXTERNAL-SERVICES"
 		}
 		return fmt.Sprintf(`filter %s %s --comment "%s has no endpoints" -j REJECT`, chain, w.match(), w.full)
@@ -108,7 +108,7 @@ func (w *words) iptables(s *eval.Step) string {
 
 // nobody is for addresses that are no Service's.
 func (w *words) nobody(s *eval.Step) string {
-	if s.Chain.Name == "reject-undefined" && (s.Verdict == eval.Drop || s.Verdict == eval.Reject) {
+	if chain := s.Chain.Name; (chain == "nat-prerouting" || chain == "nat-output") && (s.Verdict == eval.Drop || s.Verdict == eval.Reject) {
 		return "(no rule: kube-proxy's iptables mode lets such packets go on)"
 	}
 	return ""
@@ -119,10 +119,11 @@ func (w *words) dispatched(set, target string) string {
 	prefix, _, _ := cutNumber(target)
 	to := map[string]string{
 		"cluster-": iptables.PrefixService, "external-": iptables.PrefixExternal, "external-local-": iptables.PrefixExternal, "local-": iptables.PrefixLocal,
+		"sticky-": iptables.PrefixService, "sticky-local-": iptables.PrefixLocal,
 		"sticky": iptables.PrefixService, "sticky-external": iptables.PrefixExternal, "sticky-external-local": iptables.PrefixExternal,
 	}[prefix]
 	switch {
-	case set == "dispatch" && prefix == "cluster-":
+	case set == "dispatch" && (prefix == "cluster-" || prefix == "sticky-"):
 		return fmt.Sprintf("%s %s -j %s", w.first(), w.match(), w.clusterIP())
 	case set == "dispatch" && to != "" && w.guarded:
 		fw := w.chain(iptables.PrefixFirewall)

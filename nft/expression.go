@@ -28,29 +28,6 @@ func program(list ...expr.Any) []Expression {
 	return all
 }
 
-// conntrack loads a part of the connection's tuple as its first packet was,
-// before any translation. google/nftables has no key for an address of one
-// family, and nft 1.0.6 aborts at the key for both.
-type conntrack struct {
-	key      uint32
-	register uint32
-}
-
-// directionOriginal is IP_CT_DIR_ORIGINAL.
-const directionOriginal = 0
-
-// Marshal gives the expression's attributes.
-func (e conntrack) Marshal(Family) ([]byte, error) {
-	var data attributeList
-	data.put32(unix.NFTA_CT_KEY, e.key)
-	data.put(unix.NFTA_CT_DIRECTION, []byte{directionOriginal})
-	data.put32(unix.NFTA_CT_DREG, e.register)
-	var all attributeList
-	all.put(unix.NFTA_EXPR_NAME, []byte("ct\x00"))
-	all.put(unix.NLA_F_NESTED|unix.NFTA_EXPR_DATA, data)
-	return all, nil
-}
-
 // attributeList packs netlink attributes.
 type attributeList []byte
 

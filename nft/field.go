@@ -34,17 +34,6 @@ type Random struct{ Mod uint32 }
 // where we use it to hand a number from one rule to the next.
 type Priority struct{}
 
-// OriginalSource is the source address of the connection's first packet, before
-// any translation.
-type OriginalSource struct{}
-
-// OriginalDest is its destination address.
-type OriginalDest struct{}
-
-// OriginalDestPort is its destination port. nft 1.0.6 reads it only in a rule
-// that is about one transport protocol.
-type OriginalDestPort struct{}
-
 type fieldSpec struct {
 	text  string
 	typ   datatype
@@ -111,34 +100,6 @@ func (Priority) spec(Family) fieldSpec {
 		typ:   priorityType(),
 		load:  func(reg uint32) Expression { return library{&expr.Meta{Key: expr.MetaKeyPRIORITY, Register: reg}} },
 		udata: func() udata { return exprUdata(nftExprMeta, uint32(expr.MetaKeyPRIORITY)) },
-	}
-}
-
-func (OriginalSource) spec(f Family) fieldSpec {
-	return originalAddr(f, "saddr", unix.NFT_CT_SRC_IP, unix.NFT_CT_SRC_IP6)
-}
-
-func (OriginalDest) spec(f Family) fieldSpec {
-	return originalAddr(f, "daddr", unix.NFT_CT_DST_IP, unix.NFT_CT_DST_IP6)
-}
-
-func originalAddr(f Family, name string, key4, key6 uint32) fieldSpec {
-	key := key4
-	if f == IPv6 {
-		key = key6
-	}
-	return fieldSpec{
-		text: "ct original " + f.String() + " " + name,
-		typ:  addrType(f),
-		load: func(reg uint32) Expression { return conntrack{key, reg} },
-	}
-}
-
-func (OriginalDestPort) spec(Family) fieldSpec {
-	return fieldSpec{
-		text: "ct original proto-dst",
-		typ:  portType(),
-		load: func(reg uint32) Expression { return conntrack{unix.NFT_CT_PROTO_DST, reg} },
 	}
 }
 

@@ -42,7 +42,7 @@ var someRules = []Rule{
 	rule("", SetPriority{}), rule("", SetPriority{Key: []Field{SourceAddr{}}, Map: "a"}),
 	rule("", Remember{Map: "a", Key: []Field{Priority{}, SourceAddr{}}, Data: []Field{DestAddr{}}, Timeout: 5e9}),
 	rule("", Remember{Map: "a", Key: []Field{Priority{}, SourceAddr{}}, Data: []Field{DestAddr{}}, Timeout: 6e9}),
-	rule("", Remember{Map: "b", Key: []Field{OriginalSource{}}, Data: []Field{OriginalDest{}, OriginalDestPort{}}, Timeout: 6e9}),
+	rule("", Remember{Map: "b", Key: []Field{SourceAddr{}}, Data: []Field{DestAddr{}, DestPort{}}, Timeout: 6e9}),
 	rule("", Drop{}, Drop{}), {},
 }
 

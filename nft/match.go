@@ -80,6 +80,19 @@ func (s Marked) Program(Family) []Expression {
 	return anyBit(&expr.Meta{Key: expr.MetaKeyMARK, Register: register(0)}, s.Bits)
 }
 
+// Prioritized goes on when any of the bits is set in the packet's priority.
+type Prioritized struct{ Bits uint32 }
+
+// Text is the statement in nft's syntax.
+func (s Prioritized) Text(Family) string {
+	return fmt.Sprintf("meta priority & %x:%x != none", s.Bits>>16, s.Bits&0xffff)
+}
+
+// Program is the statement as the kernel's expressions.
+func (s Prioritized) Program(Family) []Expression {
+	return anyBit(&expr.Meta{Key: expr.MetaKeyPRIORITY, Register: register(0)}, s.Bits)
+}
+
 // anyBit loads a word and goes on when any of bits is set in it.
 func anyBit(load expr.Any, bits uint32) []Expression {
 	return program(load, bitwise(bits, 0), &expr.Cmp{Op: expr.CmpOpNeq, Register: register(0), Data: word(0)})
@@ -96,18 +109,33 @@ func word(v uint32) []byte { return binary.NativeEndian.AppendUint32(nil, v) }
 type FromNode struct{ Not bool }
 
 // Text is the statement in nft's syntax.
-func (s FromNode) Text(Family) string {
-	if s.Not {
-		return "fib saddr type != local"
-	}
-	return "fib saddr type local"
-}
+func (s FromNode) Text(Family) string { return localText("saddr", s.Not) }
 
 // Program is the statement as the kernel's expressions.
 func (s FromNode) Program(Family) []Expression {
-	return program(
-		&expr.Fib{Register: register(0), FlagSADDR: true, ResultADDRTYPE: true},
-		&expr.Cmp{Op: equal(!s.Not), Register: register(0), Data: word(unix.RTN_LOCAL)})
+	return local(&expr.Fib{Register: register(0), FlagSADDR: true, ResultADDRTYPE: true}, s.Not)
+}
+
+// ToNode goes on for packets whose destination is an address of this node.
+type ToNode struct{ Not bool }
+
+// Text is the statement in nft's syntax.
+func (s ToNode) Text(Family) string { return localText("daddr", s.Not) }
+
+// Program is the statement as the kernel's expressions.
+func (s ToNode) Program(Family) []Expression {
+	return local(&expr.Fib{Register: register(0), FlagDADDR: true, ResultADDRTYPE: true}, s.Not)
+}
+
+func localText(addr string, not bool) string {
+	if not {
+		return "fib " + addr + " type != local"
+	}
+	return "fib " + addr + " type local"
+}
+
+func local(load expr.Any, not bool) []Expression {
+	return program(load, &expr.Cmp{Op: equal(!not), Register: register(0), Data: word(unix.RTN_LOCAL)})
 }
 
 func equal(yes bool) expr.CmpOp {

@@ -13,6 +13,10 @@ type stickyPort struct {
 	protocol Protocol
 }
 
+// IDBits are bits of which a Port's ID has at least one: a layout tells by them, in
+// one look, that a number is an ID and no other number of its own.
+const IDBits = 0xff << 20
+
 // numbers gives Service ports with session affinity a number of their own. It is
 // the same after a restart, unless two Service ports want the same one and come
 // in another order.
@@ -53,8 +57,12 @@ func (n numbers) take(p stickyPort) uint32 {
 	h := fnv.New32a()
 	_, _ = h.Write([]byte(p.service.String() + ":" + p.port + "/" + p.protocol.String()))
 	id := h.Sum32() &^ 1
-	// 0 is for no number, and the highest has a name of its own in nft.
-	for n.taken[id] != (stickyPort{}) || id == 0 || id == 1<<32-2 {
+	// The highest has a name of its own in nft.
+	for n.taken[id] != (stickyPort{}) || id&IDBits == 0 || id == 1<<32-2 {
+		if id&IDBits == 0 {
+			id |= 1 << 20
+			continue
+		}
 		id += 2
 	}
 	n.of[p], n.taken[id] = id, p

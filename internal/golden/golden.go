@@ -91,7 +91,7 @@ func alike(listing string) string {
 		return strings.Join(all, "\n")
 	})
 	return strings.NewReplacer("\n\n", "\n", " packets 0 bytes 0", "",
-		"priority dstnat - 5;", "priority -105;", "priority srcnat - 5;", "priority 95;", "priority filter - 10;", "priority -10;").Replace(listing)
+		"priority dstnat - 5;", "priority -105;", "priority dstnat + 5;", "priority -95;", "priority srcnat - 5;", "priority 95;", "priority filter - 10;", "priority -10;").Replace(listing)
 }
 
 // Examples says that the examples stand for just the tables in testdata, and that

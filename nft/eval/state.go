@@ -18,7 +18,6 @@ type state struct {
 	in             string
 	protocol       uint8
 	source, dest   netip.AddrPort
-	original       Packet
 	mark, priority uint32
 	translated     bool
 	masqueraded    bool
@@ -69,12 +68,6 @@ func (s *state) value(field nft.Field, random uint32) ([]byte, error) {
 		return binary.BigEndian.AppendUint16(nil, s.dest.Port()), nil
 	case nft.Priority:
 		return binary.NativeEndian.AppendUint32(nil, s.priority), nil
-	case nft.OriginalSource:
-		return s.original.Source.Addr().AsSlice(), nil
-	case nft.OriginalDest:
-		return s.original.Dest.Addr().AsSlice(), nil
-	case nft.OriginalDestPort:
-		return binary.BigEndian.AppendUint16(nil, s.original.Dest.Port()), nil
 	case nft.Random:
 		return binary.NativeEndian.AppendUint32(nil, random), nil
 	}

@@ -19,6 +19,8 @@ func (s *state) do(t *nft.Table, statement nft.Statement, step *Step) (goes bool
 		return s.translated, nil
 	case nft.Marked:
 		return s.mark&x.Bits != 0, nil
+	case nft.Prioritized:
+		return s.priority&x.Bits != 0, nil
 	case nft.Mark:
 		if x.Flip {
 			s.mark ^= x.Bits
@@ -28,6 +30,8 @@ func (s *state) do(t *nft.Table, statement nft.Statement, step *Step) (goes bool
 		return true, nil
 	case nft.FromNode:
 		return s.world.Local(s.source.Addr()) != x.Not, nil
+	case nft.ToNode:
+		return s.world.Local(s.dest.Addr()) != x.Not, nil
 	case nft.Transport:
 		return s.protocol == x.Protocol, nil
 	case nft.Incoming:

@@ -19,7 +19,7 @@ func (r *Ruleset) Follow(p Packet, w World) ([]Outcome, error) {
 	run = func(choices []int) error {
 		s := &state{
 			Ruleset: r, world: w, family: nft.FamilyOf(p.Dest.Addr()), in: p.In, protocol: p.Protocol,
-			source: p.Source, dest: p.Dest, original: p, choices: choices, forks: forks, share: 1,
+			source: p.Source, dest: p.Dest, choices: choices, forks: forks, share: 1,
 		}
 		fate, err := s.walk()
 		if at := (*fork)(nil); errors.As(err, &at) {

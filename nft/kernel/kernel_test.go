@@ -96,8 +96,8 @@ func sample(f nft.Family) (*nft.Table, map[*nft.Set][]nft.Element) {
 				rule("", nft.SetPriority{}),
 				rule("", nft.Limit{Rate: 7}, nft.Trace{})}},
 			{Name: "learn", Rules: []nft.Rule{
-				rule("", nft.Transport{Protocol: 6}, nft.SetPriority{Key: []nft.Field{nft.OriginalDest{}, nft.L4Proto{}, nft.OriginalDestPort{}}, Map: "ids"}),
-				rule("", nft.InSet{Key: known.Key, Set: "known"}, nft.Drop{})}},
+				rule("", nft.Prioritized{Bits: 0xff << 20}, nft.ToNode{Not: true}, nft.Return{}),
+				rule("", nft.InSet{Key: known.Key, Set: "known"}, nft.ToNode{}, nft.Drop{})}},
 			{Name: "end", Rules: []nft.Rule{
 				rule("hairpin", nft.From{Prefix: netip.PrefixFrom(netip.MustParseAddr(addr), 8*f.AddrLen())}, nft.Jump{Chain: "refuse"}),
 				rule("", nft.Remember{Map: "clients", Timeout: 3 * time.Hour, Key: clients.Key}),
@@ -137,7 +137,7 @@ func sample(f nft.Family) (*nft.Table, map[*nft.Set][]nft.Element) {
 		// nft 1.0.6 lists the same for IPv6, but aborts when it loads it.
 		t.Chains[len(t.Chains)-1].Rules = append([]nft.Rule{rule("", nft.Remember{
 			Map: "remembered", Timeout: 25*time.Hour + 30*time.Second,
-			Key: []nft.Field{nft.OriginalSource{}, nft.Priority{}}, Data: data.Data})}, t.Chains[len(t.Chains)-1].Rules...)
+			Key: []nft.Field{nft.SourceAddr{}, nft.Priority{}}, Data: data.Data})}, t.Chains[len(t.Chains)-1].Rules...)
 	}
 	return t, elements
 }

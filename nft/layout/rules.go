@@ -14,6 +14,7 @@ import (
 const (
 	GuardPriority  = -115
 	DNATPriority   = -105
+	LearnPriority  = -95 // behind translation, which is at -100 whatever a chain says
 	SNATPriority   = 95
 	FilterPriority = -10
 )
@@ -100,7 +101,7 @@ func (c Config) MarkOutside(f nft.Family, mark nft.Statement) []nft.Rule {
 	case c.MasqueradeAll:
 		return []nft.Rule{Commented("masquerade all traffic to ClusterIPs", clusterIP, mark)}
 	case outside != nil:
-		return []nft.Rule{Commented("masquerade traffic to ClusterIPs that does not come from pods", clusterIP, outside, mark)}
+		return []nft.Rule{Commented("masquerade traffic to ClusterIPs that does not come from pods", outside, clusterIP, mark)}
 	}
 	return nil
 }
@@ -110,7 +111,7 @@ func (c Config) Masquerade() nft.Rule {
 	return Rule(nft.Marked{Bits: c.Mark()}, nft.Mark{Bits: c.Mark(), Flip: true}, nft.Masquerade{})
 }
 
-// NoEndpoints answers clients of frontends that lead nowhere. It has to run
+// NoEndpoints answers clients of frontends that lead nowhere. It runs
 // after translation: kernels before 5.9 can't reject in prerouting. NodePorts are
 // rejected where they arrive: a process on this node that sends to one would be
 // told that it may not, instead of that nobody listens.

@@ -56,8 +56,7 @@ func TestPlan(t *testing.T) {
 	chain := func(n int) []string {
 		rules := []string{
 			fmt.Sprintf("add chain ip kube-verdict cluster-%d", n),
-			fmt.Sprintf("add rule ip kube-verdict cluster-%d meta priority set none", n),
-			fmt.Sprintf("add rule ip kube-verdict cluster-%d dnat ip to ip daddr . meta l4proto . th dport . numgen random mod %d map @endpoints", n, n),
+			fmt.Sprintf("add rule ip kube-verdict cluster-%d meta priority set none dnat ip to ip daddr . meta l4proto . th dport . numgen random mod %d map @endpoints", n, n),
 		}
 		if n > 1 {
 			rules = append(rules, fmt.Sprintf("add rule ip kube-verdict cluster-%d dnat ip to ip daddr . meta l4proto . th dport . numgen random mod %d map @endpoints", n, n-1))

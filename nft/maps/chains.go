@@ -8,15 +8,10 @@ import (
 
 // Names of the chains that are always there.
 const (
-	chainGuard        = "guard"
 	chainSourceRanges = "check-source"
 	chainServices     = "services"
-	chainMasquerading = "masquerading"
 	chainLearn        = "learn"
-	chainLearnID      = "learn-endpoint"
-	chainNoEndpoints  = "reject-no-endpoints"
-	chainNoNodePort   = "reject-no-nodeport"
-	chainUndefined    = "reject-undefined"
+	chainMasquerading = "masquerading"
 	chainNoLocal      = "no-local-endpoints"
 
 	chainSticky              = "sticky"
@@ -31,37 +26,32 @@ type rules struct {
 	config layout.Config
 }
 
-// fixedChains are the chains that are there for every set of Services.
+// fixedChains are the chains that are there for every set of Services. A rule that
+// all packets come by begins with what costs least and fails for most of them; a
+// lookup costs less than to ask connection tracking.
 func fixedChains(f nft.Family, c layout.Config) []*nft.Chain {
 	r := rules{f, c}
 	base := layout.BaseChain
-	jump := func(chain string) nft.Rule { return rule(nft.Jump{Chain: chain}) }
-	check := func(chain string) nft.Rule { return rule(nft.NewConnection{}, nft.Jump{Chain: chain}) }
-	learn := rule(nft.Translated{}, nft.Jump{Chain: chainLearn})
+	jump := rule(nft.Jump{Chain: chainServices})
+	elsewhere := nft.ToNode{Not: true}
 	return []*nft.Chain{
-		base("guard-prerouting", "filter", nft.Prerouting, layout.GuardPriority, check(chainGuard)),
-		base("guard-output", "filter", nft.Output, layout.GuardPriority, check(chainGuard)),
-		base("nat-prerouting", "nat", nft.Prerouting, layout.DNATPriority, jump(chainServices)),
-		base("nat-output", "nat", nft.Output, layout.DNATPriority, jump(chainServices)),
-		base("nat-input", "nat", nft.Input, layout.SNATPriority, learn),
-		base("nat-postrouting", "nat", nft.Postrouting, layout.SNATPriority, learn, jump(chainMasquerading)),
-		base("filter-input", "filter", nft.Input, layout.FilterPriority, check(chainNoEndpoints), check(chainNoNodePort)),
-		base("filter-forward", "filter", nft.Forward, layout.FilterPriority, check(chainNoEndpoints), check(chainUndefined)),
-		base("filter-output", "filter", nft.Output, layout.FilterPriority, check(chainNoEndpoints), check(chainUndefined)),
-		{Name: chainGuard, Rules: r.guard()},
+		base("guard-prerouting", "filter", nft.Prerouting, layout.GuardPriority, r.guard()),
+		base("guard-output", "filter", nft.Output, layout.GuardPriority, r.guard()),
+		base("nat-prerouting", "nat", nft.Prerouting, layout.DNATPriority, append([]nft.Rule{jump}, r.unserved(elsewhere)...)...),
+		base("nat-output", "nat", nft.Output, layout.DNATPriority, append([]nft.Rule{jump}, r.unserved()...)...),
+		base("learn-prerouting", "filter", nft.Prerouting, layout.LearnPriority, r.sticks()),
+		base("learn-output", "filter", nft.Output, layout.LearnPriority, r.sticks()),
+		base("nat-postrouting", "nat", nft.Postrouting, layout.SNATPriority, rule(nft.Jump{Chain: chainMasquerading})),
+		base("filter-input", "filter", nft.Input, layout.FilterPriority, r.arrived("no-endpoints"), r.arrived("no-endpoints-nodeport")),
 		{Name: chainSourceRanges, Rules: r.sourceRanges()},
 		{Name: chainServices, Rules: r.services()},
+		{Name: chainLearn, Rules: r.learn()},
 		{Name: chainMasquerading, Rules: r.masquerade()},
-		{Name: chainNoEndpoints, Rules: layout.NoEndpoints("no-endpoints")},
-		{Name: chainNoNodePort, Rules: layout.NoEndpoints("no-endpoints-nodeport")},
-		{Name: chainUndefined, Rules: layout.Undefined()},
 		{Name: chainNoLocal, Rules: []nft.Rule{rule(nft.Counter{}, nft.Drop{})}},
 		{Name: chainSticky, Rules: r.sticky("sticky-ids", "sticky-services")},
 		{Name: chainStickyLocal, Rules: r.sticky("sticky-local-ids", "local-services")},
 		{Name: chainStickyExternal, Rules: []nft.Rule{r.mark(), rule(nft.Goto{Chain: chainSticky})}},
 		{Name: chainStickyExternalLocal, Rules: append(r.shortCircuit(chainSticky), rule(nft.Goto{Chain: chainStickyLocal}))},
-		{Name: chainLearn, Rules: r.learn()},
-		{Name: chainLearnID, Rules: r.learnEndpoint()},
 	}
 }
 
@@ -71,8 +61,8 @@ func (r rules) mark() nft.Rule { return rule(nft.Mark{Bits: r.config.Mark()}) }
 
 // guard drops who may not use a load balancer's address. It has to come before
 // translation, which hides that address.
-func (r rules) guard() []nft.Rule {
-	return []nft.Rule{rule(nft.InSet{Key: frontend, Set: "guarded"}, nft.Goto{Chain: chainSourceRanges})}
+func (r rules) guard() nft.Rule {
+	return rule(nft.InSet{Key: frontend, Set: "guarded"}, nft.NewConnection{}, nft.Goto{Chain: chainSourceRanges})
 }
 
 func (r rules) sourceRanges() []nft.Rule {
@@ -88,13 +78,35 @@ func (r rules) services() []nft.Rule {
 		rule(nft.SetPriority{Key: frontend, Map: "services"}, nft.Dispatch{Key: []nft.Field{nft.Priority{}}, Map: "dispatch"}))
 }
 
+// unserved ends what goes to a virtual address where nothing serves, unless such an
+// address is the node's own. It is told behind the Services, where only connections
+// to none of them come by, and only their first packets.
+func (r rules) unserved(elsewhere ...nft.Statement) []nft.Rule {
+	end := func(comment string, key []nft.Field, set string, how nft.Statement) nft.Rule {
+		return layout.Commented(comment, append(append([]nft.Statement{nft.InSet{Key: key, Set: set}}, elsewhere...), how)...)
+	}
+	to := []nft.Field{nft.DestAddr{}}
+	return []nft.Rule{
+		end("", frontend, "no-endpoints", nft.Reject{}),
+		end("a port that the ClusterIP does not have", to, "cluster-ips", nft.Reject{}),
+		end("a ClusterIP that no Service has", to, "service-cidrs", nft.Drop{}),
+	}
+}
+
+// arrived answers clients of frontends without endpoints at the node's own addresses.
+// NodePorts are rejected only here: a process on this node that sends to one would be
+// told that it may not, instead of that nobody listens.
+func (r rules) arrived(set string) nft.Rule {
+	return rule(nft.InSet{Key: frontend, Set: set}, nft.NewConnection{}, nft.Reject{})
+}
+
 // masquerade gives this node's address to connections that would not come
 // back otherwise.
 func (r rules) masquerade() []nft.Rule {
 	return []nft.Rule{
 		r.config.Masquerade(),
 		layout.Commented("hairpin: an endpoint that reached itself through a Service",
-			nft.Translated{}, nft.InSet{Key: append([]nft.Field{nft.SourceAddr{}}, frontend...), Set: "hairpin"}, nft.Masquerade{}),
+			nft.InSet{Key: append([]nft.Field{nft.SourceAddr{}}, frontend...), Set: "hairpin"}, nft.Translated{}, nft.Masquerade{}),
 	}
 }
 
@@ -117,36 +129,25 @@ var transports = []nft.Statement{
 	nft.Transport{Protocol: uint8(proxy.SCTP)},
 }
 
-// sticky sends a client to the endpoint that it had last, or else on.
+// sticky sends a client from outside on with the number that its Service port has.
 func (r rules) sticky(ids, services string) []nft.Rule {
-	list := []nft.Rule{rule(nft.SetPriority{Key: frontend, Map: ids})}
-	for _, transport := range transports {
-		list = append(list, rule(transport, nft.TranslateTo{Key: []nft.Field{nft.SourceAddr{}, nft.Priority{}}, Map: "remembered"}))
+	return []nft.Rule{
+		rule(nft.SetPriority{Key: frontend, Map: ids}, nft.Dispatch{Key: frontend, Map: services}),
+		rule(nft.Counter{}, nft.Drop{}),
 	}
-	return append(list,
-		rule(nft.SetPriority{}),
-		rule(nft.Dispatch{Key: frontend, Map: services}),
-		rule(nft.Counter{}, nft.Drop{}))
 }
 
-// learn notes which endpoint a client got, when that is known.
+// sticks tells the first packets of connections with session affinity, which have
+// been translated: their priority is still the number of their Service port.
+func (r rules) sticks() nft.Rule {
+	return rule(nft.Prioritized{Bits: proxy.IDBits}, nft.Jump{Chain: chainLearn})
+}
+
+// learn notes which endpoint a client got, unless it is none any more.
 func (r rules) learn() []nft.Rule {
-	var list []nft.Rule
-	for _, ids := range []string{"sticky-ids", "sticky-local-ids"} {
-		for _, transport := range transports {
-			list = append(list, rule(transport,
-				nft.SetPriority{Key: []nft.Field{nft.OriginalDest{}, nft.L4Proto{}, nft.OriginalDestPort{}}, Map: ids},
-				nft.Jump{Chain: chainLearnID}))
-		}
-	}
-	return list
-}
-
-// learnEndpoint leaves out endpoints that are none any more.
-func (r rules) learnEndpoint() []nft.Rule {
 	return []nft.Rule{
 		rule(nft.InSet{Key: []nft.Field{nft.Priority{}, nft.DestAddr{}, nft.DestPort{}}, Set: "sticky-endpoints"},
 			nft.Dispatch{Key: []nft.Field{nft.Priority{}}, Map: "sticky-timeouts"}),
-		rule(nft.SetPriority{}),
+		rule(nft.NewConnection{}, nft.Translated{}, nft.SetPriority{}),
 	}
 }

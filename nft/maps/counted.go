@@ -20,6 +20,10 @@ const (
 	externalLocalPrefix = "external-local-"
 	// localPrefix translates to one of the endpoints on this node.
 	localPrefix = "local-"
+	// stickyPrefix and stickyLocalPrefix translate likewise, but send a client that
+	// is known to the endpoint that it had.
+	stickyPrefix      = "sticky-"
+	stickyLocalPrefix = "sticky-local-"
 	// rememberPrefix remembers a client's endpoint for so many seconds.
 	rememberPrefix = "remember-"
 )
@@ -41,6 +45,10 @@ func (l *Layout) Chain(t *nft.Table, name string) *nft.Chain {
 		chain.Rules = r.translate("endpoints", uint32(n))
 	case localPrefix:
 		chain.Rules = r.translate("local-endpoints", uint32(n))
+	case stickyPrefix:
+		chain.Rules = r.stick("endpoints", uint32(n))
+	case stickyLocalPrefix:
+		chain.Rules = r.stick("local-endpoints", uint32(n))
 	case externalPrefix:
 		chain.Rules = []nft.Rule{r.mark(), rule(nft.Goto{Chain: chainName(clusterPrefix, int(n))})}
 	case externalLocalPrefix:
@@ -55,15 +63,29 @@ func (l *Layout) Chain(t *nft.Table, name string) *nft.Chain {
 	return chain
 }
 
-// translate gives a connection the endpoint in a random one of n slots.
+// translate gives a connection the endpoint in a random one of n slots. The priority
+// has handed the chain's number on; it is not for queues.
 func (r rules) translate(slots string, n uint32) []nft.Rule {
-	to := func(n uint32) nft.Rule { return rule(nft.TranslateTo{Key: slot(n), Map: slots}) }
-	// The priority has handed the chain's number on; it is not for queues.
-	list := []nft.Rule{rule(nft.SetPriority{}), to(n)}
+	return r.balance(slots, n, nft.SetPriority{})
+}
+
+// stick does so for clients that are not known. The priority stays until it is learned
+// what they got.
+func (r rules) stick(slots string, n uint32) []nft.Rule {
+	var list []nft.Rule
+	for _, transport := range transports {
+		list = append(list, rule(transport, nft.TranslateTo{Key: []nft.Field{nft.SourceAddr{}, nft.Priority{}}, Map: "remembered"}))
+	}
+	return append(list, r.balance(slots, n)...)
+}
+
+func (r rules) balance(slots string, n uint32, before ...nft.Statement) []nft.Rule {
+	to := func(n uint32) nft.TranslateTo { return nft.TranslateTo{Key: slot(n), Map: slots} }
+	list := []nft.Rule{rule(append(before, to(n))...)}
 	if n > 1 {
 		// The slot may have gone since the verdict was looked up; the lower
 		// ones are still there.
-		list = append(list, to(n-1))
+		list = append(list, rule(to(n-1)))
 	}
 	// Never let a connection through untranslated: a dropped packet is sent
 	// again, a confirmed connection stays wrong.
@@ -74,7 +96,7 @@ func (r rules) remember(timeout time.Duration) []nft.Rule {
 	return []nft.Rule{
 		rule(nft.Remember{
 			Map: "remembered", Timeout: timeout,
-			Key:  []nft.Field{nft.OriginalSource{}, nft.Priority{}},
+			Key:  []nft.Field{nft.SourceAddr{}, nft.Priority{}},
 			Data: []nft.Field{nft.DestAddr{}, nft.DestPort{}},
 		}),
 		rule(nft.SetPriority{}),

@@ -68,12 +68,12 @@ func (l *Layout) frontend(w *writer, name proxy.Name, port *proxy.Port, frontend
 }
 
 // Kinds of chains, as the upper bits of their numbers. nft prints a number as two of
-// 16 bits: 0:6 is cluster-6, 1000:6 external-6.
+// 16 bits: 0:6 is cluster-6, 1000:6 external-6. A number with any of proxy.IDBits is
+// that of a Service port with session affinity.
 const (
 	kindCluster = iota << 28
 	kindExternal
 	kindExternalLocal
-	kindSticky
 	kindStickyExternal
 	kindStickyExternalLocal
 	kindNoLocal
@@ -90,7 +90,7 @@ func dispatched(port *proxy.Port) (number uint32, chain string) {
 	case sticky && port.External():
 		return kindStickyExternal, chainStickyExternal
 	case sticky:
-		return kindSticky, chainSticky
+		return stickyID(port), chainName(stickyPrefix, n)
 	case port.LocalOnly:
 		return kindExternalLocal | uint32(n), chainName(externalLocalPrefix, n)
 	case port.External():
@@ -101,10 +101,23 @@ func dispatched(port *proxy.Port) (number uint32, chain string) {
 
 // locally is the chain for a frontend's traffic that stays on this node.
 func locally(port *proxy.Port) string {
-	if n := len(port.LocalEndpoints); n > 0 {
+	switch n := len(port.LocalEndpoints); {
+	case n == 0:
+		return chainNoLocal
+	case port.Affinity > 0:
+		return chainName(stickyLocalPrefix, n)
+	default:
 		return chainName(localPrefix, n)
 	}
-	return chainNoLocal
+}
+
+// stickyID is the number under which clients are remembered. Those with endpoints on
+// this node only have another: what a client got from outside may be elsewhere.
+func stickyID(port *proxy.Port) uint32 {
+	if port.InternalLocal {
+		return port.ID | 1
+	}
+	return port.ID
 }
 
 // slots numbers endpoints.
@@ -131,28 +144,27 @@ func (w *writer) guard(fam *family, key, comment string, port *proxy.Port) {
 	}
 }
 
-// sticky has clients keep their endpoint.
+// sticky has clients keep their endpoint. A ClusterIP leads to the number at once;
+// others have chains on the way, which look it up.
 func (w *writer) sticky(fam *family, key, comment string, port *proxy.Port) {
-	w.put(fam, fam.stickyServices, nft.Element{Key: key, Goto: chainName(clusterPrefix, len(port.Endpoints)), Comment: comment})
-	id, here := port.ID, port.ID|1
-	if port.InternalLocal {
-		id = here // what a client got from outside may be on another node
+	id := w.keep(fam, stickyID(port), port, port.Endpoints)
+	if port.External() {
+		w.put(fam, fam.stickyIDs, nft.Element{Key: key, Data: id})
+		w.put(fam, fam.stickyServices, nft.Element{Key: key, Goto: chainName(stickyPrefix, len(port.Endpoints)), Comment: comment})
 	}
-	w.keep(fam, fam.stickyIDs, key, id, port, port.Endpoints)
 	if port.LocalOnly {
-		w.keep(fam, fam.stickyLocalIDs, key, here, port, port.LocalEndpoints)
+		w.put(fam, fam.stickyLocalIDs, nft.Element{Key: key, Data: w.keep(fam, port.ID|1, port, port.LocalEndpoints)})
 	}
 }
 
-// keep has clients of a frontend remembered under id, as far as they have one
-// of these endpoints.
-func (w *writer) keep(fam *family, set *nft.Set, key string, id uint32, port *proxy.Port, endpoints []proxy.Endpoint) {
-	number := w.key().slot(id).done()
-	w.put(fam, set, nft.Element{Key: key, Data: number})
+// keep has clients remembered under id, as far as they have one of these endpoints.
+func (w *writer) keep(fam *family, id uint32, port *proxy.Port, endpoints []proxy.Endpoint) (number string) {
+	number = w.key().slot(id).done()
 	w.put(fam, fam.stickyTimeouts, nft.Element{Key: number, Goto: chainName(rememberPrefix, int(port.Affinity/time.Second))})
 	for _, ep := range endpoints {
 		w.put(fam, fam.stickyEndpoints, nft.Element{Key: w.key().slot(id).addr(ep.Addr()).port(ep.Port()).done()})
 	}
+	return number
 }
 
 // writer collects elements. Their keys and data lie one after another in few

@@ -91,8 +91,8 @@ func TestElementsOfAPort(t *testing.T) {
 			"endpoints on other nodes only, and a policy that wants them here: dropped",
 			proxy.Port{Protocol: proxy.TCP, Port: 80, Frontends: frontends(proxy.ClusterIP, "10.96.0.1"), Elsewhere: true, Affinity: time.Hour},
 			`ip cluster-ips: 10.96.0.1
-			ip services: 10.96.0.1 . tcp . 80 comment "ns/web" : 6000:0
-			ip dispatch: 6000:0 : goto no-local-endpoints`,
+			ip services: 10.96.0.1 . tcp . 80 comment "ns/web" : 5000:0
+			ip dispatch: 5000:0 : goto no-local-endpoints`,
 		},
 		{
 			"from outside, at two addresses: each has its slots",
@@ -149,11 +149,9 @@ func TestElementsOfAPort(t *testing.T) {
 			"session affinity",
 			proxy.Port{Protocol: proxy.TCP, Port: 80, Frontends: frontends(proxy.ClusterIP, "10.96.0.1"), Endpoints: two[:1], Affinity: 90 * time.Second, ID: 0x20004},
 			`ip cluster-ips: 10.96.0.1
-			ip services: 10.96.0.1 . tcp . 80 comment "ns/web" : 3000:0
-			ip dispatch: 3000:0 : goto sticky
+			ip services: 10.96.0.1 . tcp . 80 comment "ns/web" : 2:4
+			ip dispatch: 2:4 : goto sticky-1
 			ip endpoints: 10.96.0.1 . tcp . 80 . 0 : 10.254.1.1 . 8080
-			ip sticky-services: 10.96.0.1 . tcp . 80 comment "ns/web" : goto cluster-1
-			ip sticky-ids: 10.96.0.1 . tcp . 80 : 2:4
 			ip sticky-timeouts: 2:4 : goto remember-90
 			ip sticky-endpoints: 2:4 . 10.254.1.1 . 8080`,
 		},
@@ -161,38 +159,36 @@ func TestElementsOfAPort(t *testing.T) {
 			"session affinity of a ClusterIP with the internal policy Local",
 			proxy.Port{Protocol: proxy.TCP, Port: 80, Frontends: frontends(proxy.ClusterIP, "10.96.0.1"), Endpoints: two[:1], InternalLocal: true, Affinity: 90 * time.Second, ID: 0x20004},
 			`ip cluster-ips: 10.96.0.1
-			ip services: 10.96.0.1 . tcp . 80 comment "ns/web" : 3000:0
-			ip dispatch: 3000:0 : goto sticky
+			ip services: 10.96.0.1 . tcp . 80 comment "ns/web" : 2:5
+			ip dispatch: 2:5 : goto sticky-1
 			ip endpoints: 10.96.0.1 . tcp . 80 . 0 : 10.254.1.1 . 8080
-			ip sticky-services: 10.96.0.1 . tcp . 80 comment "ns/web" : goto cluster-1
-			ip sticky-ids: 10.96.0.1 . tcp . 80 : 2:5
 			ip sticky-timeouts: 2:5 : goto remember-90
 			ip sticky-endpoints: 2:5 . 10.254.1.1 . 8080`,
 		},
 		{
 			"session affinity from outside",
 			proxy.Port{Protocol: proxy.TCP, Port: 80, Frontends: frontends(proxy.ExternalIP, "192.0.2.1"), Endpoints: two[:1], Affinity: time.Hour, ID: 4},
-			`ip services: 192.0.2.1 . tcp . 80 comment "ns/web" : 4000:0
-			ip dispatch: 4000:0 : goto sticky-external
+			`ip services: 192.0.2.1 . tcp . 80 comment "ns/web" : 3000:0
+			ip dispatch: 3000:0 : goto sticky-external
 			ip endpoints: 192.0.2.1 . tcp . 80 . 0 : 10.254.1.1 . 8080
-			ip sticky-services: 192.0.2.1 . tcp . 80 comment "ns/web" : goto cluster-1
-			ip sticky-ids: 192.0.2.1 . tcp . 80 : 0:4
 			ip sticky-timeouts: 0:4 : goto remember-3600
-			ip sticky-endpoints: 0:4 . 10.254.1.1 . 8080`,
+			ip sticky-endpoints: 0:4 . 10.254.1.1 . 8080
+			ip sticky-ids: 192.0.2.1 . tcp . 80 : 0:4
+			ip sticky-services: 192.0.2.1 . tcp . 80 comment "ns/web" : goto sticky-1`,
 		},
 		{
 			"session affinity from outside, policy Local, where clients have a number of their own",
 			proxy.Port{Protocol: proxy.TCP, Port: 80, Frontends: frontends(proxy.LoadBalancerIP, "192.0.2.1"), Endpoints: two[:1], LocalOnly: true, Affinity: time.Hour, ID: 4},
-			`ip services: 192.0.2.1 . tcp . 80 comment "ns/web" : 5000:0
-			ip dispatch: 5000:0 : goto sticky-external-local
+			`ip services: 192.0.2.1 . tcp . 80 comment "ns/web" : 4000:0
+			ip dispatch: 4000:0 : goto sticky-external-local
 			ip endpoints: 192.0.2.1 . tcp . 80 . 0 : 10.254.1.1 . 8080
 			ip local-services: 192.0.2.1 . tcp . 80 comment "ns/web" : goto no-local-endpoints
-			ip sticky-services: 192.0.2.1 . tcp . 80 comment "ns/web" : goto cluster-1
-			ip sticky-ids: 192.0.2.1 . tcp . 80 : 0:4
 			ip sticky-timeouts: 0:4 : goto remember-3600
 			ip sticky-endpoints: 0:4 . 10.254.1.1 . 8080
-			ip sticky-local-ids: 192.0.2.1 . tcp . 80 : 0:5
-			ip sticky-timeouts: 0:5 : goto remember-3600`,
+			ip sticky-ids: 192.0.2.1 . tcp . 80 : 0:4
+			ip sticky-services: 192.0.2.1 . tcp . 80 comment "ns/web" : goto sticky-1
+			ip sticky-timeouts: 0:5 : goto remember-3600
+			ip sticky-local-ids: 192.0.2.1 . tcp . 80 : 0:5`,
 		},
 	} {
 		t.Run(tc.name, func(t *testing.T) { renders(t, tc.port, tc.want) })

@@ -1,6 +1,7 @@
 package maps
 
 import (
+	"cmp"
 	"iter"
 	"maps"
 	"slices"
@@ -96,11 +97,11 @@ func newFamily(f nft.Family, c layout.Config) family {
 		localEndpoints: &nft.Set{Name: "local-endpoints", Key: slot(1 << 16), Data: endpoint, Behind: true,
 			Comment: "frontend and slot to endpoint on this node"},
 		stickyServices: &nft.Set{Name: "sticky-services", Key: frontend, Verdicts: true, Behind: true,
-			Comment: "frontend with session affinity to the chain for its number of endpoints"},
+			Comment: "frontend with session affinity, for traffic from outside, to the chain for its number of endpoints"},
 		stickyIDs: &nft.Set{Name: "sticky-ids", Key: frontend, Data: []nft.Field{id},
-			Comment: "frontend with session affinity to the number of its Service port"},
+			Comment: "the same to the number of its Service port"},
 		stickyLocalIDs: &nft.Set{Name: "sticky-local-ids", Key: frontend, Data: []nft.Field{id},
-			Comment: "the same for traffic from outside that stays on this node"},
+			Comment: "the same for traffic that stays on this node"},
 		stickyEndpoints: &nft.Set{Name: "sticky-endpoints", Key: append([]nft.Field{id}, endpoint...), Shared: true,
 			Comment: "Service port and endpoints that clients may keep"},
 		stickyTimeouts: &nft.Set{Name: "sticky-timeouts", Key: []nft.Field{id}, Verdicts: true, Shared: true,
@@ -129,25 +130,34 @@ func newFamily(f nft.Family, c layout.Config) family {
 // numbers of endpoints lead to, and of those that one endpoint more or less
 // leads to: making a chain later costs the more the fuller the maps are.
 func (l *Layout) Chains(services iter.Seq[*proxy.Service]) map[*nft.Table][]string {
-	counts := map[*nft.Table]map[int]bool{}
+	type numbered struct {
+		prefix string
+		n      int
+	}
+	wanted := map[*nft.Table]map[numbered]bool{}
 	for svc := range services {
 		for i := range svc.Ports {
 			port := &svc.Ports[i]
 			if n := len(port.Endpoints); n > 0 && len(port.Frontends) > 0 {
 				t := l.family(nft.FamilyOf(port.Frontends[0].Addr)).table
-				if counts[t] == nil {
-					counts[t] = map[int]bool{}
+				if wanted[t] == nil {
+					wanted[t] = map[numbered]bool{}
 				}
-				counts[t][n] = true
-				counts[t][n+1] = true
-				counts[t][max(n-1, 1)] = true
+				prefix := clusterPrefix
+				if port.Affinity > 0 {
+					prefix = stickyPrefix
+				}
+				for _, n := range []int{n, n + 1, max(n-1, 1)} {
+					wanted[t][numbered{prefix, n}] = true
+				}
 			}
 		}
 	}
 	names := map[*nft.Table][]string{}
-	for t, used := range counts {
-		for _, n := range slices.Sorted(maps.Keys(used)) {
-			names[t] = append(names[t], chainName(clusterPrefix, n))
+	for t, all := range wanted {
+		inOrder := func(a, b numbered) int { return cmp.Or(cmp.Compare(a.prefix, b.prefix), cmp.Compare(a.n, b.n)) }
+		for _, c := range slices.SortedFunc(maps.Keys(all), inOrder) {
+			names[t] = append(names[t], chainName(c.prefix, c.n))
 		}
 	}
 	return names

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/kube-verdict/kube-verdict/dataplane"
 	"github.com/kube-verdict/kube-verdict/internal/golden"
@@ -39,17 +40,22 @@ func fixed(t *testing.T, table *nft.Table, name string) string {
 func TestChainsByNumber(t *testing.T) {
 	layout := maps.NewLayout(layout.Config{PodCIDRs: golden.PodCIDRs[:1], MasqueradeBit: 12})
 	const slot = "ip daddr . meta l4proto . th dport . numgen random mod "
+	const remembered = "meta l4proto tcp dnat ip to ip saddr . meta priority map @remembered\n" +
+		"meta l4proto udp dnat ip to ip saddr . meta priority map @remembered\n" +
+		"meta l4proto sctp dnat ip to ip saddr . meta priority map @remembered\n"
 	for _, tc := range []struct{ name, want string }{
-		{"cluster-1", "meta priority set none\ndnat ip to " + slot + "1 map @endpoints\ncounter drop"},
-		{"cluster-2", "meta priority set none\ndnat ip to " + slot + "2 map @endpoints\ndnat ip to " + slot + "1 map @endpoints\ncounter drop"},
-		{"cluster-5000", "meta priority set none\ndnat ip to " + slot + "5000 map @endpoints\ndnat ip to " + slot + "4999 map @endpoints\ncounter drop"},
-		{"local-3", "meta priority set none\ndnat ip to " + slot + "3 map @local-endpoints\ndnat ip to " + slot + "2 map @local-endpoints\ncounter drop"},
+		{"cluster-1", "meta priority set none dnat ip to " + slot + "1 map @endpoints\ncounter drop"},
+		{"cluster-2", "meta priority set none dnat ip to " + slot + "2 map @endpoints\ndnat ip to " + slot + "1 map @endpoints\ncounter drop"},
+		{"cluster-5000", "meta priority set none dnat ip to " + slot + "5000 map @endpoints\ndnat ip to " + slot + "4999 map @endpoints\ncounter drop"},
+		{"local-3", "meta priority set none dnat ip to " + slot + "3 map @local-endpoints\ndnat ip to " + slot + "2 map @local-endpoints\ncounter drop"},
+		{"sticky-2", remembered + "dnat ip to " + slot + "2 map @endpoints\ndnat ip to " + slot + "1 map @endpoints\ncounter drop"},
+		{"sticky-local-1", remembered + "dnat ip to " + slot + "1 map @local-endpoints\ncounter drop"},
 		{"external-7", "meta mark set meta mark | 0x00001000\ngoto cluster-7"},
 		{"external-local-7", `ip saddr @pod-cidrs goto cluster-7 comment "from a pod"
 fib saddr type local meta mark set meta mark | 0x00001000 goto cluster-7 comment "from this node"
 ip daddr . meta l4proto . th dport vmap @local-services
 counter drop`},
-		{"remember-10800", "update @remembered { ct original ip saddr . meta priority timeout 3h : ip daddr . th dport }\nmeta priority set none"},
+		{"remember-10800", "update @remembered { ip saddr . meta priority timeout 3h : ip daddr . th dport }\nmeta priority set none"},
 		{"cluster-0", ""}, {"cluster-", ""}, {"cluster-01", ""}, {"cluster-+1", ""}, {"cluster--1", ""}, {"cluster-4294967296", ""}, {"cluster-x", ""},
 		{"-1", ""}, {"1", ""}, {"", ""}, {"services", ""}, {"service-1", ""}, {"clusters-1", ""}, {"no-local-endpoints", ""},
 	} {
@@ -65,7 +71,7 @@ counter drop`},
 			t.Errorf("chain %s is\n%s\nwant\n%s", chain.Name, got, tc.want)
 		}
 	}
-	if got, want := rules(nft.IPv6, layout.Chain(layout.Tables()[1], "cluster-1")), "meta priority set none\ndnat ip6 to ip6 daddr . meta l4proto . th dport . numgen random mod 1 map @endpoints\ncounter drop"; got != want {
+	if got, want := rules(nft.IPv6, layout.Chain(layout.Tables()[1], "cluster-1")), "meta priority set none dnat ip6 to ip6 daddr . meta l4proto . th dport . numgen random mod 1 map @endpoints\ncounter drop"; got != want {
 		t.Errorf("in IPv6, cluster-1 is\n%s\nwant\n%s", got, want)
 	}
 }
@@ -84,9 +90,10 @@ func TestChainsOfALoad(t *testing.T) {
 		}
 		services = append(services, &proxy.Service{Ports: []proxy.Port{{Frontends: frontends(proxy.ClusterIP, vip), Endpoints: endpoints}}})
 	}
-	services = append(services, &proxy.Service{Ports: []proxy.Port{{Endpoints: endpoints("10.0.0.1:1")}}})
+	services = append(services, &proxy.Service{Ports: []proxy.Port{{Endpoints: endpoints("10.0.0.1:1")}}},
+		&proxy.Service{Ports: []proxy.Port{{Frontends: frontends(proxy.ClusterIP, "10.96.0.9"), Endpoints: endpoints("10.0.0.1:1"), Affinity: time.Hour}}})
 	got := layout.Chains(slices.Values(services))
-	if text, want := fmt.Sprint(got[layout.Tables()[0]]), "[cluster-1 cluster-2 cluster-4 cluster-5 cluster-6]"; text != want {
+	if text, want := fmt.Sprint(got[layout.Tables()[0]]), "[cluster-1 cluster-2 cluster-4 cluster-5 cluster-6 sticky-1 sticky-2]"; text != want {
 		t.Errorf("got %s, want %s", text, want)
 	}
 	if text, want := fmt.Sprint(got[layout.Tables()[1]]), "[cluster-1 cluster-2 cluster-3]"; text != want {
@@ -108,12 +115,12 @@ func TestHowPodsAreTold(t *testing.T) {
 	}{
 		{"not at all: nothing is masqueraded for its source", layout.Config{}, services, node[1:]},
 		{"by addresses", layout.Config{PodCIDRs: golden.PodCIDRs},
-			"ip daddr @cluster-ips ip saddr != @pod-cidrs " + mark + outside + "\n" + services, `ip saddr @pod-cidrs goto sticky comment "from a pod"` + node},
+			"ip saddr != @pod-cidrs ip daddr @cluster-ips " + mark + outside + "\n" + services, `ip saddr @pod-cidrs goto sticky comment "from a pod"` + node},
 		{"by addresses of the other family", layout.Config{PodCIDRs: golden.PodCIDRs[1:]}, services, node[1:]},
 		{"by an interface", layout.Config{PodInterface: "cni0"},
-			`ip daddr @cluster-ips iifname != "cni0" ` + mark + outside + "\n" + services, `iifname "cni0" goto sticky comment "from a pod"` + node},
+			`iifname != "cni0" ip daddr @cluster-ips ` + mark + outside + "\n" + services, `iifname "cni0" goto sticky comment "from a pod"` + node},
 		{"by interfaces of similar names, rather than by addresses", layout.Config{PodInterface: "cali*", PodCIDRs: golden.PodCIDRs},
-			`ip daddr @cluster-ips iifname != "cali*" ` + mark + outside + "\n" + services, `iifname "cali*" goto sticky comment "from a pod"` + node},
+			`iifname != "cali*" ip daddr @cluster-ips ` + mark + outside + "\n" + services, `iifname "cali*" goto sticky comment "from a pod"` + node},
 		{"that is of no matter where all is masqueraded", layout.Config{MasqueradeAll: true, PodCIDRs: golden.PodCIDRs},
 			"ip daddr @cluster-ips " + mark + ` comment "masquerade all traffic to ClusterIPs"` + "\n" + services, `ip saddr @pod-cidrs goto sticky comment "from a pod"` + node},
 	} {

@@ -34,9 +34,13 @@ type chain struct {
 	targets []netip.Addr
 }
 
+// natDest is the priority at which the kernel calls all chains that translate the
+// destination: NF_IP_PRI_NAT_DST.
+const natDest = -100
+
 // guard says that the chain decides, before translation, who may go on.
 func (c *chain) guard() bool {
-	return c.base != nil && c.base.Type == "filter" && (c.base.Hook == nft.Prerouting || c.base.Hook == nft.Output) && c.base.Priority < -100
+	return c.base != nil && c.base.Type == "filter" && (c.base.Hook == nft.Prerouting || c.base.Hook == nft.Output) && c.base.Priority < natDest
 }
 
 type rule struct{ steps []step }

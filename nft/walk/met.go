@@ -144,8 +144,8 @@ func shares(ways []leaf) string {
 	return strings.Join(texts, ", ")
 }
 
-// after takes packets that have been translated out of the node, for masquerade and
-// affinity. What is not about affinity is alike for all endpoints.
+// after takes packets that have been translated on and out of the node, for masquerade
+// and affinity. What is not about affinity is alike for all endpoints.
 func (t *Table) after(p packet, m *met, ways []leaf) error {
 	type hidden struct {
 		known, masqueraded bool
@@ -178,9 +178,17 @@ func (t *Table) after(p packet, m *met, ways []leaf) error {
 	return nil
 }
 
-// out takes a packet through postrouting.
+// out takes a packet through what comes behind translation at the same hook, and
+// through postrouting.
 func (t *Table) out(p packet, s *state) (masquerade bool, after *state, err error) {
-	for _, c := range t.hooks[nft.Postrouting] {
+	first := nft.Prerouting
+	if p.client == node {
+		first = nft.Output
+	}
+	for _, c := range append(slices.Clone(t.hooks[first]), t.hooks[nft.Postrouting]...) {
+		if c.base.Hook == first && (c.base.Type == "nat" || c.base.Priority < natDest) {
+			continue
+		}
 		list, err := t.chain(p, c, s)
 		switch {
 		case err != nil:

@@ -153,7 +153,7 @@ func TestFaultsInOurTables(t *testing.T) {
 			"kinds/lb-ranges\n  192.0.2.51:80/tcp sources: 198.51.100.7/32, 203.0.113.0/24 in model, anywhere in kernel\n"},
 		{"delete element ip kube-verdict local-endpoints { 192.0.2.52 . tcp . 80 . 0 }\nadd element ip kube-verdict local-endpoints { 192.0.2.52 . tcp . 80 . 0 : 10.254.1.22 . 8080 }",
 			"kinds/etp-local\n  192.0.2.52:80/tcp local endpoint 10.254.0.21:8080: 100% in model, none in kernel\n  192.0.2.52:80/tcp local endpoint 10.254.1.22:8080: none in model, 100% in kernel\n"},
-		{"delete element ip kube-verdict sticky-ids { 10.96.1.3 . tcp . 80 }",
+		{"flush chain ip kube-verdict learn",
 			"kinds/affinity\n  10.96.1.3:80/tcp affinity: 3h0m0s in model, none in kernel\n"},
 		{"add element ip kube-verdict services { 10.96.1.99 . tcp . 80 : 0:2 }",
 			"unknown Service\n  10.96.1.99:80/tcp frontend: none in model, dropped in kernel\n"},
