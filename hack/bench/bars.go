@@ -29,7 +29,7 @@ var bars = []bar{
 	{"single change, write to accepted packet", "10x", 10, against(latencyScenario, usual, replaced, accepted)},
 	{"100 changes/s, write to accepted packet", "10x", 10, against(latencyScenario, usual, underLoad, accepted)},
 	{"cold start, from the start of the process", "20x", 20, against(coldScenario, usual, "", "programmed after (s)")},
-	{"cold start, from when a client has listed all", "20x", 20, sinceListed},
+	{"cold start, from when a client has read all", "20x", 20, sinceRead},
 	{"most memory during a cold start, children included", "3x", 3, against(coldScenario, usual, "", "most memory (bytes)")},
 	{"memory when idle", "3x", 3, against(usageScenario, usual, "idle", "memory (bytes)")},
 	{"restart with an unchanged cluster", "no write", yes, noWrites},
@@ -58,16 +58,16 @@ func against(scenario, size, what, metric string) func(figures) (float64, string
 	}
 }
 
-// sinceListed takes away what a client needs that does nothing but read all objects.
-func sinceListed(f figures) (float64, string, bool) {
+// sinceRead takes away what a client needs that does nothing but read all objects.
+func sinceRead(f figures) (float64, string, bool) {
 	k := key{scenario: coldScenario, size: usual, metric: "programmed after (s)"}
-	list, ok1 := f.median(k.of(nobody))
+	read, ok1 := f.median(k.of(nobody))
 	mine, ok2 := f.median(k.of(ours))
 	theirs, ok3 := f.median(k.of(nftMode))
 	if !ok1 || !ok2 || !ok3 {
 		return 0, "", false
 	}
-	return (theirs - list) / (mine - list), fmt.Sprintf("%s and %s", seconds(theirs-list), seconds(mine-list)), true
+	return (theirs - read) / (mine - read), fmt.Sprintf("%s and %s", seconds(theirs-read), seconds(mine-read)), true
 }
 
 // yes and no are the ratios of a bar that has none.

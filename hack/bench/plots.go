@@ -97,7 +97,7 @@ func charts() []chart {
 	return []chart{
 		{"cold-start.svg", "Cold start, until all Services are programmed", "Cold start", bySizeAxis, "programmed after (s)",
 			append(everybody(coldScenario, "", "programmed after (s)", "", 0.5),
-				line{"a client that only lists", nobody, true, services(key{coldScenario, "", nobody, "", "programmed after (s)"}, 0.5)})},
+				line{"a client that only reads", nobody, true, services(key{coldScenario, "", nobody, "", "programmed after (s)"}, 0.5)})},
 		{"latency.svg", "Write to accepted packet at 100 changes/s, median and 99 %", "Network programming latency", bySizeAxis, accepted,
 			append(everybody(latencyScenario, underLoad, accepted, "", 0.5), everybody(latencyScenario, underLoad, accepted, "99 %", 0.99)...)},
 		{"restart.svg", "Restart with an unchanged cluster, until ready", "Restart", bySizeAxis, "ready after (s)",

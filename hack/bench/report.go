@@ -24,7 +24,7 @@ const spread = "Median (least .. most) of all rounds."
 // tables are the report's, in its order.
 var tables = []table{
 	{
-		title: "Cold start", scenario: coldScenario, metric: "programmed after (s)", limit: "a client that only lists",
+		title: "Cold start", scenario: coldScenario, metric: "programmed after (s)", limit: "a client that only reads",
 		text: "From the start of the process, on an empty kernel, until the kernel has all Services. " + spread,
 	},
 	{scenario: coldScenario, metric: "own rounds of programming (s)", text: "Of that, rounds of programming, by the proxy's own metric:"},

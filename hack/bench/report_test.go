@@ -52,7 +52,7 @@ func TestReport(t *testing.T) {
 		"percentiles and their ratios":         "5.00 ms / 9.00 ms / 100 ms, 10 | 500 ms / 900 ms / 10.0 s, 10 |",
 		"a bar that is met":                    "| one endpoint replaced, own time of a round | 100x | 900x | 90.0 ms and 100 us | met |",
 		"a bar that is missed":                 "| number of endpoints changed, own time of a round | 30x | 25x | 100 ms and 4.00 ms | **missed** |",
-		"a bar that needs another figure":      "| cold start, from when a client has listed all | 20x | 23x | 11.5 s and 500 ms | met |",
+		"a bar that needs another figure":      "| cold start, from when a client has read all | 20x | 23x | 11.5 s and 500 ms | met |",
 		"a bar without a ratio":                "| restart with an unchanged cluster | no write | yes | 0 transactions at most in each of 1, at all sizes | met |",
 		"a bar of which nothing was measured":  "| first packet, all Services in turn | no slower | not measured | | |",
 		"a plot of what was measured":          "(cold-start.svg)",

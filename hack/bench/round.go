@@ -121,7 +121,7 @@ func (r *round) run(ctx context.Context) (err error) {
 // limits are what any proxy is to be compared with, where there is none.
 func (r *round) limits(ctx context.Context) error {
 	if r.wants(coldScenario) {
-		if err := r.list(ctx); err != nil {
+		if err := r.read(ctx); err != nil {
 			return err
 		}
 	}

@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/informers"
+	"k8s.io/client-go/tools/cache"
 
 	"github.com/kube-verdict/kube-verdict/internal/testbed"
 )
@@ -115,16 +117,21 @@ func (r *round) answered() error {
 	})
 }
 
-// list is how long a client takes that does nothing but read all Services and
-// EndpointSlices: no proxy can be quicker.
-func (r *round) list(ctx context.Context) error {
-	r.tell("a client that only lists")
+// read is how long a client takes that does nothing but read all Services and
+// EndpointSlices, as both proxies do it: by informers. No proxy can be quicker.
+func (r *round) read(ctx context.Context) error {
+	r.tell("a client that only reads")
+	var running sync.WaitGroup
+	defer running.Wait()
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
 	start := time.Now()
-	if _, err := r.c.clients.CoreV1().Services("").List(ctx, metav1.ListOptions{ResourceVersion: "0"}); err != nil {
-		return err
-	}
-	if _, err := r.c.clients.DiscoveryV1().EndpointSlices("").List(ctx, metav1.ListOptions{ResourceVersion: "0"}); err != nil {
-		return err
+	all := informers.NewSharedInformerFactory(r.c.clients, 0)
+	services, endpointSlices := all.Core().V1().Services().Informer(), all.Discovery().V1().EndpointSlices().Informer()
+	running.Go(func() { services.RunWithContext(ctx) })
+	running.Go(func() { endpointSlices.RunWithContext(ctx) })
+	if !cache.WaitFor(ctx, "", services.HasSyncedChecker(), endpointSlices.HasSyncedChecker()) {
+		return ctx.Err()
 	}
 	return r.record(coldScenario, "", "programmed after (s)", time.Since(start).Seconds())
 }
