@@ -248,10 +248,10 @@ func TestTraceTellsWhoGotAConnection(t *testing.T) {
 			t.Errorf("seen is %+v, but %s was asked by %s, seen as %s", one, a.Server, a.Local, a.Client)
 		}
 		want := map[string]string{
-			"10.96.0.10:80":        "nat-prerouting:1 services:2 cluster-2:1 nat-postrouting:1",
-			"10.240.0.11:30080":    "nat-prerouting:1 services:2 external-2:1 external-2:2 cluster-2:1 nat-postrouting:1 masquerading:1",
-			"[fd00:10:96::10]:80":  "nat-prerouting:1 services:2 cluster-1:1 nat-postrouting:1",
-			"10.96.0.10:80 itself": "nat-output:1 services:1 services:2 cluster-2:1 nat-postrouting:1 masquerading:1",
+			"10.96.0.10:80":        "nat-prerouting:1 services:1 cluster-2:2 nat-postrouting:1",
+			"10.240.0.11:30080":    "nat-prerouting:1 services:1 external-2:1 external-2:2 cluster-2:1 cluster-2:2 nat-postrouting:1 masquerading:1",
+			"[fd00:10:96::10]:80":  "nat-prerouting:1 services:1 cluster-1:2 nat-postrouting:1",
+			"10.96.0.10:80 itself": "nat-output:1 services:1 cluster-2:1 cluster-2:2 nat-postrouting:1 masquerading:1",
 		}
 		to := one.To
 		if one.In == "" {

@@ -21,6 +21,7 @@ type words struct {
 	chosen   bool // a step's destination is the endpoint that a packet got
 	guarded  bool // only some clients may use it
 	local    bool // its ClusterIP has the internal traffic policy Local
+	external bool // it has come by the chains for traffic from outside
 }
 
 func (w *words) chain(prefix string) string {
@@ -83,10 +84,13 @@ func (w *words) iptables(s *eval.Step) string {
 		}
 		return "KUBE-POSTROUTING -m mark --mark 0x4000/0x4000 -j MASQUERADE"
 	case nft.Mark:
-		if name == "services" {
+		switch {
+		case prefix != "cluster-" && prefix != "sticky-" && name != "services":
+			w.external = true
+			return w.chain(iptables.PrefixExternal) + " -j KUBE-MARK-MASQ"
+		case !w.external:
 			return fmt.Sprintf("%s ! -s <pod CIDR> %s -j KUBE-MARK-MASQ", w.clusterIP(), w.match())
 		}
-		return w.chain(iptables.PrefixExternal) + " -j KUBE-MARK-MASQ"
 	case nft.Goto:
 		return w.wentTo(prefix, name, statements)
 	case nft.Reject:

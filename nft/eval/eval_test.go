@@ -102,7 +102,7 @@ func TestAClusterIP(t *testing.T) {
 	}
 	endpoints := []string{"10.254.0.92:5353", "10.254.1.115:5353", "10.254.2.131:5353", "10.254.3.114:5353", "10.254.4.74:5353", "10.254.6.95:5353"}
 	for i, o := range outcomes {
-		want := "0.1667 nat-prerouting:1 services:2 cluster-6:1 nat-postrouting:1 forwarded 10.254.4.9:4000 -> " + endpoints[i]
+		want := "0.1667 nat-prerouting:1 services:1 cluster-6:2 nat-postrouting:1 forwarded 10.254.4.9:4000 -> " + endpoints[i]
 		if got := way(o); got != want {
 			t.Errorf("slot %d: got\n%s\nwant\n%s", i, got, want)
 		}
@@ -113,7 +113,7 @@ func TestAClusterIP(t *testing.T) {
 		t.Errorf("from outside: %v, %v", outcomes, err)
 	}
 	if !slices.ContainsFunc(outcomes[0].Steps, func(s eval.Step) bool {
-		return s.Matched && s.Text() == `ip saddr != @pod-cidrs ip daddr @cluster-ips meta mark set meta mark | 0x00001000 comment "masquerade traffic to ClusterIPs that does not come from pods"`
+		return s.Matched && s.Text() == `ip saddr != @pod-cidrs meta mark set meta mark | 0x00001000 comment "to masquerade"`
 	}) {
 		t.Error("from outside: no rule marked it")
 	}

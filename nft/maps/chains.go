@@ -74,8 +74,21 @@ func (r rules) sourceRanges() []nft.Rule {
 // services sends each new connection to the chain of its Service. Its number is
 // handed on in the packet's priority.
 func (r rules) services() []nft.Rule {
-	return append(r.config.MarkOutside(r.family, nft.Mark{Bits: r.config.Mark()}),
-		rule(nft.SetPriority{Key: frontend, Map: "services"}, nft.Dispatch{Key: []nft.Field{nft.Priority{}}, Map: "dispatch"}))
+	var list []nft.Rule
+	if r.config.MasqueradeAll {
+		list = r.config.MarkOutside(r.family, nft.Mark{Bits: r.config.Mark()})
+	}
+	return append(list, rule(nft.SetPriority{Key: frontend, Map: "services"}, nft.Dispatch{Key: []nft.Field{nft.Priority{}}, Map: "dispatch"}))
+}
+
+// outside marks what does not come from pods, where traffic to ClusterIPs ends up.
+// Other traffic has been marked, or comes from pods, when it gets there.
+func (r rules) outside() []nft.Rule {
+	from := r.config.FromPods(r.family, true)
+	if from == nil || r.config.MasqueradeAll {
+		return nil
+	}
+	return []nft.Rule{layout.Commented("to masquerade", from, nft.Mark{Bits: r.config.Mark()})}
 }
 
 // unserved ends what goes to a virtual address where nothing serves, unless such an

@@ -42,11 +42,11 @@ func (l *Layout) Chain(t *nft.Table, name string) *nft.Chain {
 	chain := &nft.Chain{Name: name}
 	switch name[:at] {
 	case clusterPrefix:
-		chain.Rules = r.translate("endpoints", uint32(n))
+		chain.Rules = append(r.outside(), r.translate("endpoints", uint32(n))...)
 	case localPrefix:
 		chain.Rules = r.translate("local-endpoints", uint32(n))
 	case stickyPrefix:
-		chain.Rules = r.stick("endpoints", uint32(n))
+		chain.Rules = append(r.outside(), r.stick("endpoints", uint32(n))...)
 	case stickyLocalPrefix:
 		chain.Rules = r.stick("local-endpoints", uint32(n))
 	case externalPrefix:

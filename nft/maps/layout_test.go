@@ -40,15 +40,16 @@ func fixed(t *testing.T, table *nft.Table, name string) string {
 func TestChainsByNumber(t *testing.T) {
 	layout := maps.NewLayout(layout.Config{PodCIDRs: golden.PodCIDRs[:1], MasqueradeBit: 12})
 	const slot = "ip daddr . meta l4proto . th dport . numgen random mod "
+	const outside = `ip saddr != @pod-cidrs meta mark set meta mark | 0x00001000 comment "to masquerade"` + "\n"
 	const remembered = "meta l4proto tcp dnat ip to ip saddr . meta priority map @remembered\n" +
 		"meta l4proto udp dnat ip to ip saddr . meta priority map @remembered\n" +
 		"meta l4proto sctp dnat ip to ip saddr . meta priority map @remembered\n"
 	for _, tc := range []struct{ name, want string }{
-		{"cluster-1", "meta priority set none dnat ip to " + slot + "1 map @endpoints\ncounter drop"},
-		{"cluster-2", "meta priority set none dnat ip to " + slot + "2 map @endpoints\ndnat ip to " + slot + "1 map @endpoints\ncounter drop"},
-		{"cluster-5000", "meta priority set none dnat ip to " + slot + "5000 map @endpoints\ndnat ip to " + slot + "4999 map @endpoints\ncounter drop"},
+		{"cluster-1", outside + "meta priority set none dnat ip to " + slot + "1 map @endpoints\ncounter drop"},
+		{"cluster-2", outside + "meta priority set none dnat ip to " + slot + "2 map @endpoints\ndnat ip to " + slot + "1 map @endpoints\ncounter drop"},
+		{"cluster-5000", outside + "meta priority set none dnat ip to " + slot + "5000 map @endpoints\ndnat ip to " + slot + "4999 map @endpoints\ncounter drop"},
 		{"local-3", "meta priority set none dnat ip to " + slot + "3 map @local-endpoints\ndnat ip to " + slot + "2 map @local-endpoints\ncounter drop"},
-		{"sticky-2", remembered + "dnat ip to " + slot + "2 map @endpoints\ndnat ip to " + slot + "1 map @endpoints\ncounter drop"},
+		{"sticky-2", outside + remembered + "dnat ip to " + slot + "2 map @endpoints\ndnat ip to " + slot + "1 map @endpoints\ncounter drop"},
 		{"sticky-local-1", remembered + "dnat ip to " + slot + "1 map @local-endpoints\ncounter drop"},
 		{"external-7", "meta mark set meta mark | 0x00001000\ngoto cluster-7"},
 		{"external-local-7", `ip saddr @pod-cidrs goto cluster-7 comment "from a pod"
@@ -103,26 +104,27 @@ func TestChainsOfALoad(t *testing.T) {
 
 func TestHowPodsAreTold(t *testing.T) {
 	const (
-		services = "meta priority set ip daddr . meta l4proto . th dport map @services meta priority vmap @dispatch"
-		mark     = "meta mark set meta mark | 0x00001000"
-		outside  = ` comment "masquerade traffic to ClusterIPs that does not come from pods"`
-		node     = "\nfib saddr type local " + mark + ` goto sticky comment "from this node"` + "\ngoto sticky-local"
+		services  = "meta priority set ip daddr . meta l4proto . th dport map @services meta priority vmap @dispatch"
+		translate = "meta priority set none dnat ip to ip daddr . meta l4proto . th dport . numgen random mod 1 map @endpoints\ncounter drop"
+		mark      = "meta mark set meta mark | 0x00001000"
+		outside   = " " + mark + ` comment "to masquerade"` + "\n" + translate
+		node      = "\nfib saddr type local " + mark + ` goto sticky comment "from this node"` + "\ngoto sticky-local"
 	)
 	for _, tc := range []struct {
-		name            string
-		config          layout.Config
-		services, local string
+		name                     string
+		config                   layout.Config
+		services, cluster, local string
 	}{
-		{"not at all: nothing is masqueraded for its source", layout.Config{}, services, node[1:]},
+		{"not at all: nothing is masqueraded for its source", layout.Config{}, services, translate, node[1:]},
 		{"by addresses", layout.Config{PodCIDRs: golden.PodCIDRs},
-			"ip saddr != @pod-cidrs ip daddr @cluster-ips " + mark + outside + "\n" + services, `ip saddr @pod-cidrs goto sticky comment "from a pod"` + node},
-		{"by addresses of the other family", layout.Config{PodCIDRs: golden.PodCIDRs[1:]}, services, node[1:]},
+			services, "ip saddr != @pod-cidrs" + outside, `ip saddr @pod-cidrs goto sticky comment "from a pod"` + node},
+		{"by addresses of the other family", layout.Config{PodCIDRs: golden.PodCIDRs[1:]}, services, translate, node[1:]},
 		{"by an interface", layout.Config{PodInterface: "cni0"},
-			`iifname != "cni0" ip daddr @cluster-ips ` + mark + outside + "\n" + services, `iifname "cni0" goto sticky comment "from a pod"` + node},
+			services, `iifname != "cni0"` + outside, `iifname "cni0" goto sticky comment "from a pod"` + node},
 		{"by interfaces of similar names, rather than by addresses", layout.Config{PodInterface: "cali*", PodCIDRs: golden.PodCIDRs},
-			`iifname != "cali*" ip daddr @cluster-ips ` + mark + outside + "\n" + services, `iifname "cali*" goto sticky comment "from a pod"` + node},
+			services, `iifname != "cali*"` + outside, `iifname "cali*" goto sticky comment "from a pod"` + node},
 		{"that is of no matter where all is masqueraded", layout.Config{MasqueradeAll: true, PodCIDRs: golden.PodCIDRs},
-			"ip daddr @cluster-ips " + mark + ` comment "masquerade all traffic to ClusterIPs"` + "\n" + services, `ip saddr @pod-cidrs goto sticky comment "from a pod"` + node},
+			"ip daddr @cluster-ips " + mark + ` comment "masquerade all traffic to ClusterIPs"` + "\n" + services, translate, `ip saddr @pod-cidrs goto sticky comment "from a pod"` + node},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			tc.config.MasqueradeBit = 12
@@ -132,6 +134,9 @@ func TestHowPodsAreTold(t *testing.T) {
 			layout := maps.NewLayout(tc.config)
 			if got := fixed(t, layout.Tables()[0], "services"); got != tc.services {
 				t.Errorf("chain services is\n%s\nwant\n%s", got, tc.services)
+			}
+			if got := rules(nft.IPv4, layout.Chain(layout.Tables()[0], "cluster-1")); got != tc.cluster {
+				t.Errorf("chain cluster-1 is\n%s\nwant\n%s", got, tc.cluster)
 			}
 			if got := fixed(t, layout.Tables()[0], "sticky-external-local"); got != tc.local {
 				t.Errorf("chain sticky-external-local is\n%s\nwant\n%s", got, tc.local)

@@ -158,7 +158,7 @@ func TestFaultsInOurTables(t *testing.T) {
 		{"add element ip kube-verdict services { 10.96.1.99 . tcp . 80 : 0:2 }",
 			"unknown Service\n  10.96.1.99:80/tcp frontend: none in model, dropped in kernel\n"},
 		{"flush chain ip kube-verdict external-2\nadd rule ip kube-verdict external-2 goto cluster-2",
-			"kinds/lb-ranges\n  0.0.0.0:30081/tcp masquerade: all in model, none in kernel\n  192.0.2.51:80/tcp masquerade: all in model, none in kernel\nkinds/nodeport\n  0.0.0.0:30080/tcp masquerade: all in model, none in kernel\n"},
+			"kinds/lb-ranges\n  0.0.0.0:30081/tcp masquerade: all in model, off-cluster in kernel\n  192.0.2.51:80/tcp masquerade: all in model, off-cluster in kernel\nkinds/nodeport\n  0.0.0.0:30080/tcp masquerade: all in model, off-cluster in kernel\n"},
 		{"insert rule ip kube-verdict cluster-1 ip saddr 1.2.3.4 drop", // for itp-local and kubernetes
 			"default/kubernetes\n  10.96.0.1:443/tcp rules: balanced over 1 endpoint in model, unclear (what happens depends on the source ([1.2.3.4/32])) in kernel\nkinds/itp-local\n  10.96.1.5:80/tcp rules: balanced over 1 endpoint in model, unclear (what happens depends on the source ([1.2.3.4/32])) in kernel\n"},
 		{"insert rule ip kube-verdict local-1 meta length 100 drop",
