@@ -22,8 +22,9 @@ const (
 	leastPercent   = 25
 	mostPercent    = 100
 
-	tunePeriod  = 10 * time.Second
-	startPeriod = 20 * time.Millisecond
+	tunePeriod   = 10 * time.Second
+	startPeriod  = 20 * time.Millisecond
+	settlePeriod = time.Second
 )
 
 // gcPercent is the collector's setting while so many bytes are in use.
@@ -47,6 +48,7 @@ func tuneMemory(ctx context.Context, started <-chan struct{}) {
 	percent, now := startPercent, 0
 	tick := time.NewTicker(startPeriod)
 	defer tick.Stop()
+	var settled <-chan time.Time
 	for {
 		live := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
 		metrics.Read(live)
@@ -61,6 +63,9 @@ func tuneMemory(ctx context.Context, started <-chan struct{}) {
 			started, percent = nil, gcPercent
 			tick.Reset(tunePeriod)
 			debug.FreeOSMemory() // what the start took besides
+			settled = time.After(settlePeriod)
+		case <-settled:
+			debug.FreeOSMemory() // and what was still under way
 		case <-tick.C:
 		}
 	}
