@@ -115,7 +115,7 @@ func lacking(refusals []kernel.Refusal) error {
 		case op.Set != nil && op.Rule == nil && op.Set.Interval && !op.Set.Paired():
 			lack = "Linux 5.6 or newer (ranges of several fields)"
 		case rest == nil:
-			rest = fmt.Errorf("this kernel refuses part of our tables: %w", &r.OpError)
+			rest = fmt.Errorf("this kernel refuses part of our tables, which need Linux 5.9 or newer: %w", &r.OpError)
 		}
 		if lack != "" && !slices.Contains(lacks, lack) {
 			lacks = append(lacks, lack)

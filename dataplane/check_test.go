@@ -65,7 +65,7 @@ func TestWhatAKernelLacksIsNamed(t *testing.T) {
 		{[]string{"fib"}, `it needs CONFIG_NFT_FIB_IPV4 (the expression "fib"), CONFIG_NFT_FIB_IPV6 (the expression "fib"); `},
 		{[]string{"reject"}, `CONFIG_NFT_REJECT_IPV4 (the expression "reject"), CONFIG_NFT_REJECT_IPV6`},
 		{[]string{"ct", "nat"}, `CONFIG_NFT_CT (the expression "ct")`},
-		{[]string{"dynset"}, `this kernel refuses part of our tables: add rule ip kube-verdict-probe `},
+		{[]string{"dynset"}, `this kernel refuses part of our tables, which need Linux 5.9 or newer: add rule ip kube-verdict-probe `},
 	} {
 		err := dataplane.Check(lesser{tc.lacks}, flat(config))
 		if err == nil || !strings.Contains(err.Error(), tc.want) {

@@ -205,7 +205,12 @@ func TestAServiceThatIsAlwaysAmissStandsAlone(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	elements, err := k.Elements(maps.NewLayout(config).Tables()[0].ID(), "services")
+	other, err := kernel.Open(ns.Fd()) // the Programmer goes on using its own
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = other.Close() }()
+	elements, err := other.Elements(maps.NewLayout(config).Tables()[0].ID(), "services")
 	if err != nil || len(elements) != 50 {
 		t.Errorf("the kernel has %d Services, want 50: %v", len(elements), err)
 	}

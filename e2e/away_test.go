@@ -32,9 +32,9 @@ func TestAPIServerIsDown(t *testing.T) {
 	svc := w.everyWay("web", 1)
 	pods := []*backend{w.backend("a", 1), w.backend("b", 2), w.backend("c", 3)}
 	agent := w.startReady()
+	w.serviceLeadsTo(svc, pods...)
 	f := newFleet(w)
 	f.grow(50)
-	w.serviceLeadsTo(svc, pods...)
 	callers := w.call(w.everyCaller(svc)[:4]...)
 	w.tidy()
 	before, reads := agent.cost(), w.reads()

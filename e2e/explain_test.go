@@ -41,6 +41,7 @@ func TestExplainAsksTheAPIServer(t *testing.T) {
 	// An endpoint that is out, and why. It may take a moment until its slice says so.
 	w.must(w.api.SetReady(w.ctx, b.Pod, false))
 	w.serviceLeadsTo(svc, a)
+	w.tidy() // what a has no more is swept
 	w.contains(w.explain(w.api.Kubeconfig(), w.namespace+"/web"), "10.244.0.2:8080  web-b  out: not ready", "1 endpoint more: in, ready.", "The kernel agrees")
 
 	// Which way a packet goes needs no API server.
