@@ -87,6 +87,9 @@ func admitted(ways []leaf) ([]leaf, []netip.Prefix, error) {
 	if !slices.ContainsFunc(ways, func(w leaf) bool { return len(w.where) > 0 }) {
 		return ways, nil, nil
 	}
+	if !slices.ContainsFunc(ways, func(w leaf) bool { return w.end != dropped }) {
+		return []leaf{{dropped, &state{weight: 1}}}, nil, nil // wherever they come from
+	}
 	var sources []netip.Prefix
 	var groups [][]leaf
 	var last []netip.Prefix

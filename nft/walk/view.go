@@ -129,10 +129,13 @@ var fates = map[end]view.Fate{translated: view.Balanced, rejected: view.Rejected
 func (t *Table) together(all [clients]met) view.Port {
 	p, n, out := all[pod], all[node], all[outside]
 	unclear := view.Port{Unclear: fmt.Sprintf("pods: %s; this node: %s; others: %s", p, n, out)}
-	if !slices.Equal(p.sources, out.sources) || !slices.Equal(n.sources, out.sources) {
-		return unclear
+	port := view.Port{Fate: fates[out.fate], Sources: view.Union(n.sources)}
+	// Those who are dropped wherever they come from are in no network.
+	for _, m := range []met{p, out} {
+		if !slices.Equal(m.sources, n.sources) && (m.fate != dropped || m.sources != nil) {
+			return unclear
+		}
 	}
-	port := view.Port{Fate: fates[out.fate], Sources: view.Union(out.sources)}
 	if p.fate == n.fate && n.fate == out.fate && out.fate != translated {
 		return port
 	}

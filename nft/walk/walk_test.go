@@ -124,6 +124,38 @@ func TestOurTablesDoWhatServicesMean(t *testing.T) {
 	}
 }
 
+// Without endpoints on this node, clients from outside are dropped, whether they are
+// in the source ranges or not.
+func TestNobodyGetsInWhereSomeMay(t *testing.T) {
+	config := layout.Config{PodCIDRs: podCIDRs, MasqueradeBit: 12}
+	for name, l := range map[string]dataplane.Layout{"maps": maps.NewLayout(config), "chains": chains.NewLayout(config)} {
+		ns := testbed.NewTestNamespace(t)
+		list := services(t, "../../iptables/testdata/services.yaml")
+		guarded := 0
+		for i := range list {
+			for j := range list[i].Ports {
+				p := &list[i].Ports[j]
+				if p.External() && len(p.Endpoints) > 0 {
+					p.LocalOnly, p.LocalEndpoints = true, nil
+				}
+				if len(p.SourceRanges) > 0 {
+					// As when the node is in the ranges.
+					p.SourceRanges = append(slices.Clone(p.SourceRanges), netip.PrefixFrom(p.Frontends[0].Addr, p.Frontends[0].Addr.BitLen()))
+					guarded++
+				}
+			}
+		}
+		if guarded == 0 {
+			t.Fatal("no Service has source ranges")
+		}
+		program(t, ns, l, list)
+		have := read(t, kernel.NewOnlooker(open(t, ns)), layout.TableName, walk.Options{NodeAddrs: nodeAddrs})
+		if got := texts(config.View().Of(list), have); got != "" {
+			t.Errorf("%s:\n%s", name, got)
+		}
+	}
+}
+
 // What somebody changes by hand is found, at the Service that it is about and
 // nowhere else.
 func TestFaultsInOurTables(t *testing.T) {
