@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/kube-verdict/kube-verdict/conntrack"
 	"github.com/kube-verdict/kube-verdict/internal/testbed"
 	"github.com/kube-verdict/kube-verdict/nft"
 	"github.com/kube-verdict/kube-verdict/nft/chains"
@@ -37,6 +38,11 @@ func TestAClientKeepsItsEndpoint(t *testing.T) { eachLayout(t, testAClientKeepsI
 
 func testAClientKeepsItsEndpoint(t *testing.T, layout layoutOf) {
 	w := newWorld(t, layout)
+	flows, err := conntrack.Open(w.node.Fd())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = flows.Close() })
 	for _, protocol := range []string{"tcp", "udp"} {
 		base := func(backends string) proxy.Service {
 			return sticky(service("s-"+protocol, protocol+"/80", vip4+","+vip6, backends), 2*uint32(len(protocol)+int(protocol[0])), time.Hour)
@@ -71,6 +77,13 @@ func testAClientKeepsItsEndpoint(t *testing.T, layout layoutOf) {
 			}
 			w.program(base(rest[1:]))
 			w.sweep()
+			// UDP flows that go on to the old one are for others to end; a socket that
+			// happens to get the port of one would be part of it.
+			var changes conntrack.Changes
+			changes.Add(base(backends), base(rest[1:]))
+			if _, err := flows.Clean(&changes); err != nil {
+				t.Fatal(err)
+			}
 			second := has()
 			if second == first {
 				t.Errorf("%s over %s: the client is still sent to %s, which is gone", protocol, family, first)
