@@ -37,8 +37,8 @@ func TestDemo(t *testing.T) {
 		t.Errorf("%v, after:\n%s", err, &out)
 	}
 	for line := range strings.Lines(out.String()) {
-		if len(line) > 101 {
-			t.Errorf("this line is wider than 100 columns: %s", line)
+		if len(line) > columns+1 {
+			t.Errorf("this line is wider than %d columns: %s", columns, line)
 		}
 	}
 }
