@@ -13,6 +13,7 @@ type Kernel interface {
 	// Elements gives the elements of a set of that table.
 	Elements(id nft.ID, set string) ([]nft.Element, error)
 	// Commit does all of a transaction, or nothing and gives an error.
+	// Commit carries a transaction out. It must not keep it: the next is made in its place.
 	Commit(tx nft.Transaction) error
 	// Quiesce waits until no packet is left that was under way when it was
 	// called.

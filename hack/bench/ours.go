@@ -43,7 +43,7 @@ func (r recording) Commit(tx nft.Transaction) error {
 	if err := r.Conn.Commit(tx); err != nil {
 		return err
 	}
-	r.by.sent = append(r.by.sent, tx)
+	r.by.sent = append(r.by.sent, slices.Clone(tx)) // the next plan is made in the same place
 	return nil
 }
 
