@@ -12,8 +12,8 @@ type Kernel interface {
 	Read(id nft.ID) (*nft.Held, error)
 	// Elements gives the elements of a set of that table.
 	Elements(id nft.ID, set string) ([]nft.Element, error)
-	// Commit does all of a transaction, or nothing and gives an error.
-	// Commit carries a transaction out. It must not keep it: the next is made in its place.
+	// Commit does all of a transaction, or nothing and gives an error. It must not
+	// keep it: the next one is made in its place.
 	Commit(tx nft.Transaction) error
 	// Quiesce waits until no packet is left that was under way when it was
 	// called.
