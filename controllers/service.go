@@ -122,14 +122,16 @@ func (r *ServiceReconciler) read(ctx context.Context, key types.NamespacedName) 
 	} else if err != nil {
 		return 0, fmt.Errorf("service %s: %w", key, err)
 	}
-	var list discoveryv1.EndpointSliceList
-	err = r.Cache.List(ctx, &list, client.InNamespace(key.Namespace), client.MatchingFields{serviceIndex: key.Name})
-	if err != nil {
-		return 0, fmt.Errorf("service %s: list its EndpointSlices: %w", key, err)
-	}
-	endpointSlices := make([]*discoveryv1.EndpointSlice, len(list.Items))
-	for i := range list.Items {
-		endpointSlices[i] = &list.Items[i]
+	var endpointSlices []*discoveryv1.EndpointSlice
+	if proxy.Handles(svc, r.Scope) { // else nobody looks at them
+		var list discoveryv1.EndpointSliceList
+		err := r.Cache.List(ctx, &list, client.InNamespace(key.Namespace), client.MatchingFields{serviceIndex: key.Name})
+		if err != nil {
+			return 0, fmt.Errorf("service %s: list its EndpointSlices: %w", key, err)
+		}
+		for i := range list.Items {
+			endpointSlices = append(endpointSlices, &list.Items[i])
+		}
 	}
 	m := r.build(svc, endpointSlices)
 	if m.err != nil {
