@@ -215,18 +215,13 @@ func (w *Writer) Program(changes []Change) ([]Failure, error) {
 	return failures, nil
 }
 
-// pending are those of the changes that change something.
+// pending are those of the changes that change something: all, as a rule.
 func (w *Writer) pending(changes []Change) []Change {
-	if len(w.applied) == 0 && !slices.ContainsFunc(changes, func(c Change) bool { return c.Gone || len(c.Service.Ports) == 0 }) {
-		return changes // a first load
+	unchanged := func(c Change) bool { return !w.isChange(&c) }
+	if !slices.ContainsFunc(changes, unchanged) {
+		return changes
 	}
-	var pending []Change
-	for i := range changes {
-		if w.isChange(&changes[i]) {
-			pending = append(pending, changes[i])
-		}
-	}
-	return pending
+	return slices.DeleteFunc(slices.Clone(changes), unchanged)
 }
 
 func (w *Writer) isChange(c *Change) bool {
