@@ -14,7 +14,8 @@ func parseAddr(text string) (addr netip.Addr, canonical, ok bool) {
 		if addr.Zone() != "" {
 			return netip.Addr{}, false, false
 		}
-		return addr.Unmap(), !addr.Is4In6() && addr.String() == text, true
+		var room [64]byte
+		return addr.Unmap(), !addr.Is4In6() && string(addr.AppendTo(room[:0])) == text, true
 	}
 	addr, ok = netip.AddrFromSlice(netutils.ParseIPSloppy(text))
 	return addr.Unmap(), false, ok

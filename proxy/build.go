@@ -95,19 +95,19 @@ type listener struct {
 // port reads the i-th port of the Service.
 func (b *builder) port(i int, seen map[listener]int) (Port, bool) {
 	p := &b.svc.Spec.Ports[i]
-	field := fmt.Sprintf("spec.ports[%d]", i)
+	field := func(part string) string { return fmt.Sprintf("spec.ports[%d]%s", i, part) }
 	protocol, ok := parseProtocol(p.Protocol)
 	if !ok {
-		b.leaveOut(ReasonUnknownProto, field+".protocol", "%q is not TCP, UDP or SCTP; the port is left out", p.Protocol)
+		b.leaveOut(ReasonUnknownProto, field(".protocol"), "%q is not TCP, UDP or SCTP; the port is left out", p.Protocol)
 		return Port{}, false
 	}
 	if p.Port < 1 || p.Port > 65535 {
-		b.leaveOut(ReasonInvalidPort, field+".port", "%d is not a port number from 1 to 65535; the port is left out", p.Port)
+		b.leaveOut(ReasonInvalidPort, field(".port"), "%d is not a port number from 1 to 65535; the port is left out", p.Port)
 		return Port{}, false
 	}
 	at := listener{protocol, uint16(p.Port)}
 	if first, twice := seen[at]; twice {
-		b.leaveOut(ReasonDuplicatePort, field, "%s port %d is spec.ports[%d] already, which stays; remove one of them", cmp.Or(p.Protocol, corev1.ProtocolTCP), p.Port, first)
+		b.leaveOut(ReasonDuplicatePort, field(""), "%s port %d is spec.ports[%d] already, which stays; remove one of them", cmp.Or(p.Protocol, corev1.ProtocolTCP), p.Port, first)
 		return Port{}, false
 	}
 	seen[at] = i
@@ -133,33 +133,33 @@ func (b *builder) nodePort(i int, seen map[listener]int) uint16 {
 	if p.NodePort == 0 {
 		return 0
 	}
-	field := fmt.Sprintf("spec.ports[%d].nodePort", i)
+	field := func() string { return fmt.Sprintf("spec.ports[%d].nodePort", i) }
 	if p.NodePort < 1 || p.NodePort > 65535 {
-		b.leaveOut(ReasonInvalidPort, field, "%d is not a port number from 1 to 65535; the NodePort is left out", p.NodePort)
+		b.leaveOut(ReasonInvalidPort, field(), "%d is not a port number from 1 to 65535; the NodePort is left out", p.NodePort)
 		return 0
 	}
 	protocol, _ := parseProtocol(p.Protocol)
 	at := listener{protocol, uint16(p.NodePort)}
 	if first, twice := seen[at]; twice {
-		b.leaveOut(ReasonDuplicatePort, field, "%s NodePort %d is that of spec.ports[%d] already, which stays; change one of them", protocol, p.NodePort, first)
+		b.leaveOut(ReasonDuplicatePort, field(), "%s NodePort %d is that of spec.ports[%d] already, which stays; change one of them", protocol, p.NodePort, first)
 		return 0
 	}
 	seen[at] = i
 	return at.port
 }
 
-// address reads an address that a Service is reached at.
-func (b *builder) address(text, field string) (netip.Addr, bool) {
+// address reads an address that a Service is reached at, in that field.
+func (b *builder) address(text string, field func() string) (netip.Addr, bool) {
 	addr, canonical, ok := parseAddr(text)
 	switch {
 	case !ok:
-		b.leaveOut(ReasonInvalidAddress, field, "%q is not an IP address; %s", text, fixAddress)
+		b.leaveOut(ReasonInvalidAddress, field(), "%q is not an IP address; %s", text, fixAddress)
 		return addr, false
 	case unusable(addr) != "":
-		b.leaveOut(ReasonInvalidAddress, field, "%s is %s, which can't be a Service's; %s", text, unusable(addr), fixAddress)
+		b.leaveOut(ReasonInvalidAddress, field(), "%s is %s, which can't be a Service's; %s", text, unusable(addr), fixAddress)
 		return addr, false
 	case !canonical:
-		b.add(true, ReasonInvalidAddress, field, "%q is taken as %s; write it so", text, addr)
+		b.add(true, ReasonInvalidAddress, field(), "%q is taken as %s; write it so", text, addr)
 	}
 	return addr, true
 }
@@ -167,10 +167,10 @@ func (b *builder) address(text, field string) (netip.Addr, bool) {
 // clusterIPs are the Service's virtual addresses, one of a family at most,
 // IPv4 first.
 func (b *builder) clusterIPs() []netip.Addr {
-	texts, field := b.svc.Spec.ClusterIPs, "spec.clusterIPs[%d]"
+	texts, format := b.svc.Spec.ClusterIPs, "spec.clusterIPs[%d]"
 	switch first := b.svc.Spec.ClusterIP; {
 	case len(texts) == 0 && first != "":
-		texts, field = []string{first}, "spec.clusterIP%.0d"
+		texts, format = []string{first}, "spec.clusterIP%.0d"
 	case len(texts) > 0 && first != "" && first != texts[0]:
 		b.add(true, ReasonInvalidAddress, "spec.clusterIP", "says %s, but spec.clusterIPs[0] is %s, which counts", first, texts[0])
 	case len(texts) == 0:
@@ -178,13 +178,13 @@ func (b *builder) clusterIPs() []netip.Addr {
 	}
 	var vips []netip.Addr
 	for i, text := range texts {
-		field := fmt.Sprintf(field, i)
+		field := func() string { return fmt.Sprintf(format, i) }
 		addr, ok := b.address(text, field)
 		if !ok {
 			continue
 		}
 		if slices.ContainsFunc(vips, func(v netip.Addr) bool { return v.Is4() == addr.Is4() }) {
-			b.leaveOut(ReasonFamilyMismatch, field, "%s is the second %s address; a Service has one of each family, the first stays", text, familyName(addr.Is4()))
+			b.leaveOut(ReasonFamilyMismatch, field(), "%s is the second %s address; a Service has one of each family, the first stays", text, familyName(addr.Is4()))
 			continue
 		}
 		if families := b.svc.Spec.IPFamilies; i < len(families) && string(families[i]) != familyName(addr.Is4()) {

@@ -85,13 +85,12 @@ func (b *builder) slice(all map[backendKey][]candidate, slice *discoveryv1.Endpo
 		} else {
 			t.key.protocol = TCP
 		}
-		field := fmt.Sprintf("ports[%d]", i)
 		switch {
 		case !ok:
-			told.add(false, ReasonUnknownProto, field+".protocol", "%q is not TCP, UDP or SCTP; the port is left out", *port.Protocol)
+			told.add(false, ReasonUnknownProto, fmt.Sprintf("ports[%d].protocol", i), "%q is not TCP, UDP or SCTP; the port is left out", *port.Protocol)
 			continue
 		case *port.Port < 1 || *port.Port > 65535:
-			told.add(false, ReasonInvalidPort, field+".port", "%d is not a port number from 1 to 65535; the port is left out", *port.Port)
+			told.add(false, ReasonInvalidPort, fmt.Sprintf("ports[%d].port", i), "%d is not a port number from 1 to 65535; the port is left out", *port.Port)
 			continue
 		}
 		t.port = uint16(*port.Port)
@@ -282,10 +281,4 @@ func pick(candidates []candidate, wanted func(*candidate) bool) []Endpoint {
 		}
 	}
 	return picked
-}
-
-// compareText orders endpoints by their "ip:port" text.
-func compareText(a, b netip.AddrPort) int {
-	var first, second [64]byte
-	return slices.Compare(a.AppendTo(first[:0]), b.AppendTo(second[:0]))
 }

@@ -35,7 +35,8 @@ func (b *builder) ways() []way {
 	}
 	external := way{local: local}
 	for i, text := range spec.ExternalIPs {
-		external.frontends = b.frontend(external.frontends, ExternalIP, text, fmt.Sprintf("spec.externalIPs[%d]", i))
+		field := func() string { return fmt.Sprintf("spec.externalIPs[%d]", i) }
+		external.frontends = b.frontend(external.frontends, ExternalIP, text, field)
 	}
 	node := way{local: local, nodePort: true}
 	for _, addr := range b.node.NodePorts {
@@ -113,7 +114,7 @@ func (b *builder) externalLocal() bool {
 
 // frontend appends the address that text stands for, if it can be read and is not
 // there already.
-func (b *builder) frontend(to []Frontend, kind FrontendKind, text, field string) []Frontend {
+func (b *builder) frontend(to []Frontend, kind FrontendKind, text string, field func() string) []Frontend {
 	addr, ok := b.address(text, field)
 	if !ok || slices.ContainsFunc(to, func(f Frontend) bool { return f.Addr == addr }) {
 		return to
@@ -129,7 +130,8 @@ func (b *builder) loadBalancerIPs() []Frontend {
 		if ingress.IP == "" || ingress.IPMode != nil && *ingress.IPMode != corev1.LoadBalancerIPModeVIP {
 			continue
 		}
-		all = b.frontend(all, LoadBalancerIP, ingress.IP, fmt.Sprintf("status.loadBalancer.ingress[%d].ip", i))
+		field := func() string { return fmt.Sprintf("status.loadBalancer.ingress[%d].ip", i) }
+		all = b.frontend(all, LoadBalancerIP, ingress.IP, field)
 	}
 	return all
 }
