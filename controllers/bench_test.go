@@ -103,7 +103,7 @@ type shelf map[types.NamespacedName]shelved
 
 type shelved struct {
 	service corev1.Service
-	slice   discoveryv1.EndpointSlice
+	slice   controllers.PackedSlice
 }
 
 func (s shelf) put(i, endpoints, round int) types.NamespacedName {
@@ -125,6 +125,10 @@ func (s shelf) put(i, endpoints, round int) types.NamespacedName {
 			Conditions: discoveryv1.EndpointConditions{Ready: &yes, Serving: &yes},
 		})
 	}
+	packed, err := controllers.Pack(&slice)
+	if err != nil {
+		panic(err)
+	}
 	s[key] = shelved{
 		service: corev1.Service{
 			ObjectMeta: metav1.ObjectMeta{Namespace: key.Namespace, Name: key.Name},
@@ -133,7 +137,7 @@ func (s shelf) put(i, endpoints, round int) types.NamespacedName {
 				Ports: []corev1.ServicePort{{Name: name, Port: 80, Protocol: corev1.ProtocolTCP}},
 			},
 		},
-		slice: slice,
+		slice: *packed,
 	}
 	return key
 }
@@ -151,6 +155,6 @@ func (s shelf) List(_ context.Context, list client.ObjectList, options ...client
 	if !ok {
 		return fmt.Errorf("slices of no single Service are asked for: %s", o.FieldSelector)
 	}
-	list.(*discoveryv1.EndpointSliceList).Items = []discoveryv1.EndpointSlice{s[types.NamespacedName{Namespace: o.Namespace, Name: name}].slice}
+	list.(*controllers.PackedSliceList).Items = []controllers.PackedSlice{s[types.NamespacedName{Namespace: o.Namespace, Name: name}].slice}
 	return nil
 }

@@ -29,7 +29,7 @@ const serviceIndex = "service"
 // Services and EndpointSlices, without what no packet depends on, and of those that
 // are not in the scope no more than says so. When a Service's endpoints changed, as
 // the EndpointSlice controller notes it, is not kept: triggered is told at once, as
-// objects come.
+// objects come. The cache's scheme is to be that of AddToScheme.
 func CacheOptions(node string, scope proxy.Scope, triggered func(proxy.Name, time.Time)) (cache.Options, error) {
 	notHeadless, err := labels.NewRequirement(corev1.IsHeadlessService, selection.DoesNotExist, nil)
 	if err != nil {
@@ -44,9 +44,9 @@ func CacheOptions(node string, scope proxy.Scope, triggered func(proxy.Name, tim
 				Transform:             slim(func(svc *corev1.Service) { slimService(svc, scope) }),
 				UnsafeDisableDeepCopy: shared,
 			},
-			&discoveryv1.EndpointSlice{}: {
+			&PackedSlice{}: {
 				Label:                 labels.NewSelector().Add(*notHeadless),
-				Transform:             slim(newSlicer(triggered).pack),
+				Transform:             slim(func(s *PackedSlice) { s.tellTriggered(triggered) }),
 				UnsafeDisableDeepCopy: shared,
 			},
 			&corev1.Node{}: {
@@ -78,16 +78,16 @@ func Kinds(*rest.Config, *http.Client) (meta.RESTMapper, error) {
 // entry twice, once for look-ups in all namespaces, which nobody makes: 4 MB with
 // 10 000 Services.
 func IndexFields(ctx context.Context, informers cache.Informers) error {
-	informer, err := informers.GetInformer(ctx, &discoveryv1.EndpointSlice{}, cache.BlockUntilSynced(false))
+	informer, err := informers.GetInformer(ctx, &PackedSlice{}, cache.BlockUntilSynced(false))
 	if err != nil {
 		return err
 	}
 	return informer.AddIndexers(toolscache.Indexers{"field:" + serviceIndex: func(o any) ([]string, error) {
-		slice, ok := o.(*discoveryv1.EndpointSlice)
-		if !ok || serviceNameOf(slice) == "" {
+		slice, ok := o.(*PackedSlice)
+		if !ok || slice.service == "" {
 			return nil, nil
 		}
-		return []string{slice.Namespace + "/" + serviceNameOf(slice)}, nil
+		return []string{slice.Namespace + "/" + slice.service}, nil
 	}})
 }
 

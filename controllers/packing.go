@@ -8,74 +8,26 @@ import (
 	discoveryv1 "k8s.io/api/discovery/v1"
 )
 
-// What packets depend on in an EndpointSlice, as a text of bytes: numbers are varints,
-// texts come after their length, and what may be missing after one more than that, or
-// after 0. It takes half the room of protobuf. Reading it makes a few large objects in
-// place of many small ones, as texts are parts of what is read.
+// What packets depend on in an EndpointSlice, as a text of bytes: the type of addresses, the
+// ports (name, protocol, number) and the endpoints (address, conditions, node, hints for zones
+// and for nodes), each list after its length. Numbers are varints, texts come after their
+// length, and what may be missing after one more than that, or after 0. It takes half the room
+// of protobuf. Reading it makes a few large objects in place of many small ones, as texts are
+// parts of what is read.
 
-// appendSlice appends what packets depend on.
-func appendSlice(to []byte, s *discoveryv1.EndpointSlice) []byte {
-	to = appendText(to, string(s.AddressType))
-	to = binary.AppendUvarint(to, uint64(len(s.Ports)))
-	for i := range s.Ports {
-		p := &s.Ports[i]
-		to = appendOptional(to, p.Name)
-		to = appendOptional(to, (*string)(p.Protocol))
-		if p.Port == nil {
-			to = binary.AppendUvarint(to, 0)
-		} else {
-			to = binary.AppendUvarint(to, 1+uint64(uint32(*p.Port)))
-		}
-	}
-	to = binary.AppendUvarint(to, uint64(len(s.Endpoints)))
-	for i := range s.Endpoints {
-		e := &s.Endpoints[i]
-		var address *string
-		if len(e.Addresses) > 0 {
-			address = &e.Addresses[0] // the API defines no meaning for others
-		}
-		to = appendOptional(to, address)
-		to = append(to, flag(e.Conditions.Ready)|flag(e.Conditions.Serving)<<2|flag(e.Conditions.Terminating)<<4)
-		to = appendOptional(to, e.NodeName)
-		if e.Hints == nil {
-			to = binary.AppendUvarint(to, 0)
-			continue
-		}
-		to = binary.AppendUvarint(to, 1+uint64(len(e.Hints.ForZones)))
-		for _, z := range e.Hints.ForZones {
-			to = appendText(to, z.Name)
-		}
-		to = binary.AppendUvarint(to, uint64(len(e.Hints.ForNodes)))
-		for _, n := range e.Hints.ForNodes {
-			to = appendText(to, n.Name)
-		}
-	}
-	return to
-}
-
-func appendText(to []byte, text string) []byte {
+func appendText(to, text []byte) []byte {
 	return append(binary.AppendUvarint(to, uint64(len(text))), text...)
 }
 
-func appendOptional(to []byte, text *string) []byte {
+// appendOptional appends a text, nil where it is missing.
+func appendOptional(to, text []byte) []byte {
 	if text == nil {
 		return binary.AppendUvarint(to, 0)
 	}
-	return append(binary.AppendUvarint(to, 1+uint64(len(*text))), *text...)
+	return append(binary.AppendUvarint(to, 1+uint64(len(text))), text...)
 }
 
-// flag is 0 for what is not said, 1 for no and 2 for yes.
-func flag(b *bool) byte {
-	switch {
-	case b == nil:
-		return 0
-	case *b:
-		return 2
-	}
-	return 1
-}
-
-// readSlice reads what appendSlice wrote.
+// readSlice reads what a PackedSlice holds.
 func readSlice(from string, s *discoveryv1.EndpointSlice) error {
 	r := reader{rest: from}
 	s.AddressType = discoveryv1.AddressType(r.text())

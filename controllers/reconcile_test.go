@@ -156,7 +156,7 @@ func TestCacheIsSmall(t *testing.T) {
 
 	var services corev1.ServiceList
 	w.must(w.cache.List(w.ctx, &services, client.InNamespace(w.namespace)))
-	var all discoveryv1.EndpointSliceList
+	var all controllers.PackedSliceList
 	w.must(w.cache.List(w.ctx, &all, client.InNamespace(w.namespace)))
 	if len(services.Items) != 1 || len(all.Items) != 1 {
 		t.Fatalf("the cache has %d Services and %d slices, want one of each", len(services.Items), len(all.Items))

@@ -84,11 +84,11 @@ func (r *ServiceReconciler) Load(ctx context.Context) error {
 	if err := r.Cache.List(ctx, &services); err != nil {
 		return fmt.Errorf("list Services: %w", err)
 	}
-	var list discoveryv1.EndpointSliceList
+	var list PackedSliceList
 	if err := r.Cache.List(ctx, &list); err != nil {
 		return fmt.Errorf("list EndpointSlices: %w", err)
 	}
-	endpointSlices := make(map[types.NamespacedName][]*discoveryv1.EndpointSlice, len(services.Items))
+	endpointSlices := make(map[types.NamespacedName][]*PackedSlice, len(services.Items))
 	for i := range list.Items {
 		if of, ok := serviceOf(&list.Items[i]); ok {
 			endpointSlices[of.NamespacedName] = append(endpointSlices[of.NamespacedName], &list.Items[i])
@@ -122,9 +122,9 @@ func (r *ServiceReconciler) read(ctx context.Context, key types.NamespacedName) 
 	} else if err != nil {
 		return 0, fmt.Errorf("service %s: %w", key, err)
 	}
-	var endpointSlices []*discoveryv1.EndpointSlice
+	var endpointSlices []*PackedSlice
 	if proxy.Handles(svc, r.Scope) { // else nobody looks at them
-		var list discoveryv1.EndpointSliceList
+		var list PackedSliceList
 		err := r.Cache.List(ctx, &list, client.InNamespace(key.Namespace), client.MatchingFields{serviceIndex: key.Name})
 		if err != nil {
 			return 0, fmt.Errorf("service %s: list its EndpointSlices: %w", key, err)
@@ -150,16 +150,16 @@ type model struct {
 }
 
 // build makes the model of a Service.
-func (r *ServiceReconciler) build(svc *corev1.Service, kept []*discoveryv1.EndpointSlice) (m model) {
+func (r *ServiceReconciler) build(svc *corev1.Service, packed []*PackedSlice) (m model) {
 	switch {
 	case !proxy.HasAddress(svc):
 		return model{}
 	case !proxy.Handles(svc, r.Scope):
 		return model{others: true}
 	}
-	endpointSlices := make([]*discoveryv1.EndpointSlice, len(kept))
-	for i := range kept {
-		if endpointSlices[i], m.err = Unpack(kept[i]); m.err != nil {
+	endpointSlices := make([]*discoveryv1.EndpointSlice, len(packed))
+	for i := range packed {
+		if endpointSlices[i], m.err = packed[i].Unpack(); m.err != nil {
 			return m
 		}
 	}
@@ -211,7 +211,7 @@ func (r *ServiceReconciler) SetupWithManager(mgr ctrl.Manager) error {
 	b := ctrl.NewControllerManagedBy(mgr).Named(name).WithLogConstructor(logs(mgr.GetLogger(), name))
 	r.sources = []*source{
 		newSource(mgr.GetCache(), &corev1.Service{}, itself),
-		newSource(mgr.GetCache(), &discoveryv1.EndpointSlice{}, serviceOf),
+		newSource(mgr.GetCache(), &PackedSlice{}, serviceOf),
 	}
 	for _, s := range r.sources {
 		s.onlyChanges = true // the rest is for Load
@@ -222,9 +222,9 @@ func (r *ServiceReconciler) SetupWithManager(mgr ctrl.Manager) error {
 
 // serviceOf is the Service that an EndpointSlice belongs to.
 func serviceOf(object client.Object) (reconcile.Request, bool) {
-	slice, ok := object.(*discoveryv1.EndpointSlice)
-	if !ok || serviceNameOf(slice) == "" {
+	slice, ok := object.(*PackedSlice)
+	if !ok || slice.service == "" {
 		return reconcile.Request{}, false
 	}
-	return reconcile.Request{NamespacedName: types.NamespacedName{Namespace: slice.Namespace, Name: serviceNameOf(slice)}}, true
+	return reconcile.Request{NamespacedName: types.NamespacedName{Namespace: slice.Namespace, Name: slice.service}}, true
 }

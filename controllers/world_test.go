@@ -17,7 +17,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/utils/ptr"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -149,8 +149,10 @@ func newWorld(t *testing.T) *world {
 
 	options, err := controllers.CacheOptions("node-a", proxy.ScopeAll, func(proxy.Name, time.Time) {})
 	w.must(err)
+	ours := runtime.NewScheme()
+	w.must(controllers.AddToScheme(ours))
 	mgr, err := ctrl.NewManager(w.api.Config, ctrl.Options{
-		Scheme: scheme.Scheme, Cache: options, MapperProvider: controllers.Kinds,
+		Scheme: ours, Cache: options, MapperProvider: controllers.Kinds,
 		Metrics:    metricsserver.Options{BindAddress: "0"},
 		Controller: config.Controller{SkipNameValidation: ptr.To(true)},
 	})
