@@ -187,6 +187,8 @@ func apiConfig(c config.ClientConnection) (*rest.Config, error) {
 	// The work is watches and a few Events.
 	api.UserAgent = rest.DefaultKubernetesUserAgent()
 	api.QPS, api.Burst = c.QPS, c.Burst
+	// A kubeconfig may say so, too.
+	api.DisableCompression = api.DisableCompression || c.DisableCompression
 	return api, nil
 }
 

@@ -47,9 +47,10 @@ type DetectLocal struct {
 
 // ClientConnection is how the API server is talked to.
 type ClientConnection struct {
-	Kubeconfig string  `json:"kubeconfig"`
-	QPS        float32 `json:"qps"`
-	Burst      int     `json:"burst"`
+	Kubeconfig         string  `json:"kubeconfig"`
+	QPS                float32 `json:"qps"`
+	Burst              int     `json:"burst"`
+	DisableCompression bool    `json:"disableCompression"`
 }
 
 // Logging is what the log looks like.
@@ -89,7 +90,7 @@ func Default() Configuration {
 		MasqueradeBit:      layout.DefaultMasqueradeBit,
 		MetricsBindAddress: "127.0.0.1:10349",
 		HealthzBindAddress: ":10356",
-		ClientConnection:   ClientConnection{QPS: 5, Burst: 10},
+		ClientConnection:   ClientConnection{QPS: 5, Burst: 10, DisableCompression: true},
 		Logging:            Logging{Format: FormatJSON},
 		Conntrack: Conntrack{
 			MaxPerCore: 32 << 10, Min: 128 << 10,
@@ -123,6 +124,7 @@ func Fields() []Field {
 		{"clientConnection.kubeconfig", "kubeconfig", "File that says how to reach the API server; empty for $KUBECONFIG, else the pod's service account."},
 		{"clientConnection.qps", "", "Requests a second to the API server, on average."},
 		{"clientConnection.burst", "", "Requests to the API server at once."},
+		{"clientConnection.disableCompression", "", "Have the API server send as it is what it could compress: that takes it longer, and a change is hardly smaller for it; see [measurements](measurements.md#compression). Turn it off where bytes are dearer than its processors' time."},
 		{"logging.verbosity", "verbosity", "Log more: 1 for every batch of changes, 4 for the client's requests."},
 		{"logging.format", "", "`json`, or `text` for people."},
 		{"conntrack.maxPerCore", "", "Connections that the kernel tracks, for each core; never more than 1048576 in all. 0 leaves the kernel's limit. This and the rest of `conntrack` is set in the scope `all` only, as in the others another proxy sets it."},
