@@ -242,16 +242,12 @@ func (w *Writer) chunks(changes []Change) [][]Change {
 	if elements(changes) <= batch {
 		return [][]Change{changes}
 	}
-	var known []Change
-	fresh := changes
-	if len(w.applied) > 0 {
-		fresh = nil
-		for _, c := range changes {
-			if _, had := w.applied[c.Name]; had {
-				known = append(known, c)
-			} else {
-				fresh = append(fresh, c)
-			}
+	var known, fresh []Change
+	for _, c := range changes {
+		if _, had := w.applied[c.Name]; had {
+			known = append(known, c)
+		} else {
+			fresh = append(fresh, c)
 		}
 	}
 	var chunks [][]Change
