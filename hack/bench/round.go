@@ -19,6 +19,10 @@ type round struct {
 	site    *site
 	process *testbed.Process
 	memory  *memory
+	// late says that the proxy has not even started in time, and again how long it takes
+	// what is measured in all rounds.
+	late  bool
+	again time.Duration
 }
 
 // scenario names, in the order of the report.
@@ -45,11 +49,14 @@ func (r *round) record(scenario, what, metric string, value float64) error {
 	return r.suite.recorder.add(record{scenario: scenario, size: r.c.String(), peer: r.name(), what: what, metric: metric, round: r.number, value: value})
 }
 
-// wants says what is measured in this round. Later ones repeat only what has one figure in
-// each.
+// wants says what is measured in this round.
 func (r *round) wants(scenario string) bool {
-	again := scenario == coldScenario || scenario == restartScenario || scenario == packetScenario
-	return r.suite.options.scenarios[scenario] && (again || r.number <= r.suite.options.full)
+	return r.suite.options.scenarios[scenario] && (repeated(scenario) || r.number <= r.suite.options.full)
+}
+
+// repeated scenarios have one figure in each round; others are not measured again.
+func repeated(scenario string) bool {
+	return scenario == coldScenario || scenario == restartScenario || scenario == packetScenario
 }
 
 // tell says what is under way.
@@ -59,6 +66,7 @@ func (r *round) tell(format string, args ...any) {
 
 // run does all that is wanted of one proxy at one size.
 func (r *round) run(ctx context.Context) (err error) {
+	began := time.Now()
 	// A round before may have ended in the middle of a change.
 	if err := r.c.restore(ctx, nil); err != nil {
 		return err
@@ -68,6 +76,7 @@ func (r *round) run(ctx context.Context) (err error) {
 	}
 	defer r.site.close()
 	if r.peer == nil {
+		defer func() { r.again = time.Since(began) }()
 		return r.limits(ctx)
 	}
 	defer func() {
@@ -81,9 +90,11 @@ func (r *round) run(ctx context.Context) (err error) {
 	err = r.coldStart(ctx)
 	var late *lateError
 	if errors.As(err, &late) {
+		r.late = true
 		r.tell("%v", late)
 		return r.record(coldScenario, "", unfinished, late.after.Seconds())
 	}
+	r.again = time.Since(began)
 	if err != nil {
 		return err
 	}
@@ -106,7 +117,11 @@ func (r *round) run(ctx context.Context) (err error) {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
+		began := time.Now()
 		err := step.do(ctx)
+		if repeated(step.scenario) {
+			r.again += time.Since(began)
+		}
 		if errors.As(err, &late) {
 			r.tell("%v", late)
 			err = r.record(step.scenario, late.what, unfinished, late.after.Seconds())

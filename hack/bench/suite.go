@@ -100,33 +100,40 @@ func (s *suite) atSize(ctx context.Context, c *cluster, n int, size size) error 
 		return err
 	}
 	share := s.share(n)
+	peers := s.options.peers
 	for number := 1; number <= s.options.rounds; number++ {
-		began := time.Now()
-		if err := s.atRound(ctx, c, number); err != nil {
+		finished, next, err := s.atRound(ctx, c, number, peers)
+		if err != nil {
 			return err
 		}
-		if took := time.Since(began); time.Since(s.progress.start)+took > share {
-			if number < s.options.rounds {
-				s.progress.of -= (s.options.rounds - number) * len(s.options.peers)
-				s.progress.tell("%s: no time for more than %d of %d rounds", size, number, s.options.rounds)
-			}
+		rest := s.options.rounds - number
+		s.progress.of -= rest * (len(peers) - len(finished))
+		peers = finished
+		if len(peers) == 0 {
+			break
+		}
+		if rest > 0 && time.Since(s.progress.start)+next > share {
+			s.progress.of -= rest * len(peers)
+			s.progress.tell("%s: no time for more than %d of %d rounds", size, number, s.options.rounds)
 			break
 		}
 	}
 	return nil
 }
 
-func (s *suite) atRound(ctx context.Context, c *cluster, number int) error {
+// atRound measures each of the peers once, and says which have finished, and how long
+// another round with them takes. Whoever has not would not the next time either.
+func (s *suite) atRound(ctx context.Context, c *cluster, number int, peers []*peer) (finished []*peer, next time.Duration, err error) {
 	// The order changes, so that nobody is always first.
 	var order []*peer
-	for i := range s.options.peers {
-		order = append(order, s.options.peers[(i+number-1)%len(s.options.peers)])
+	for i := range peers {
+		order = append(order, peers[(i+number-1)%len(peers)])
 	}
 	for _, peer := range append([]*peer{nil}, order...) {
 		r := &round{suite: s, c: c, peer: peer, number: number}
 		if err := r.run(ctx); err != nil {
 			if ctx.Err() != nil {
-				return ctx.Err()
+				return nil, 0, ctx.Err()
 			}
 			// What others do is worth knowing all the same.
 			r.tell("failed: %v", err)
@@ -135,8 +142,15 @@ func (s *suite) atRound(ctx context.Context, c *cluster, number int) error {
 		if peer != nil {
 			s.progress.done++
 		}
+		if r.late {
+			continue
+		}
+		next += r.again
+		if peer != nil {
+			finished = append(finished, peer)
+		}
 	}
-	return nil
+	return finished, next, nil
 }
 
 // share is when the rounds of the n-th size should be over: larger ones take longer.
