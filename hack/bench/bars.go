@@ -29,7 +29,6 @@ var bars = []bar{
 	{"single change, write to accepted packet", "10x", 10, against(latencyScenario, usual, replaced, accepted)},
 	{"100 changes/s, write to accepted packet", "10x", 10, against(latencyScenario, usual, underLoad, accepted)},
 	{"cold start, from the start of the process", "20x", 20, against(coldScenario, usual, "", "programmed after (s)")},
-	{"cold start, from when a client has read all", "20x", 20, sinceRead},
 	{"most memory during a cold start, children included", "3x", 3, against(coldScenario, usual, "", "most memory (bytes)")},
 	{"memory when idle", "3x", 3, against(usageScenario, usual, "idle", "memory (bytes)")},
 	{"restart with an unchanged cluster", "no write", yes, noWrites},
@@ -56,18 +55,6 @@ func against(scenario, size, what, metric string) func(figures) (float64, string
 		}
 		return better(metric, mine, theirs), fmt.Sprintf("%s and %s", written(metric, theirs), written(metric, mine)), true
 	}
-}
-
-// sinceRead takes away what a client needs that does nothing but read all objects.
-func sinceRead(f figures) (float64, string, bool) {
-	k := key{scenario: coldScenario, size: usual, metric: "programmed after (s)"}
-	read, ok1 := f.median(k.of(nobody))
-	mine, ok2 := f.median(k.of(ours))
-	theirs, ok3 := f.median(k.of(nftMode))
-	if !ok1 || !ok2 || !ok3 {
-		return 0, "", false
-	}
-	return (theirs - read) / (mine - read), fmt.Sprintf("%s and %s", seconds(theirs-read), seconds(mine-read)), true
 }
 
 // yes and no are the ratios of a bar that has none.

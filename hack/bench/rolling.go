@@ -161,11 +161,29 @@ func (r *round) write(ctx context.Context, f fixture, u *update) error {
 	return nil
 }
 
+// whole asks, and lets the server close the connection. If the client did, a FIN of the
+// server's might be on its way: when connection tracking sees that behind the client's reset, it
+// keeps the connection for ten seconds, with its endpoint, for the next that comes from the
+// same port (nf_conntrack_proto_tcp.c), whatever the proxy.
+func whole(c *testbed.Client, to netip.AddrPort) (testbed.Answer, error) {
+	const patience = 3 * time.Second
+	f, err := c.Open("tcp", to, patience)
+	if err != nil {
+		return testbed.Answer{}, err
+	}
+	defer f.Close()
+	answer, err := f.Ask(patience)
+	if err != nil {
+		return answer, err
+	}
+	return answer, f.AwaitEnd(patience)
+}
+
 // ask makes connections without a break.
 func (u *update) ask(ctx context.Context, c *testbed.Client, to netip.AddrPort) error {
 	for ctx.Err() == nil {
 		began := time.Now()
-		answer, err := c.Ask("tcp", to, 3*time.Second)
+		answer, err := whole(c, to)
 		u.asked.Add(1)
 		if err != nil {
 			u.failed.Add(1)

@@ -123,7 +123,7 @@ func (r *round) answered() error {
 const readings = 3
 
 // read is how long a client takes that does nothing but read all Services and
-// EndpointSlices, as both proxies do it: by informers. No proxy can be quicker.
+// EndpointSlices, by client-go's informers as they are by default.
 func (r *round) read(ctx context.Context) error {
 	r.tell("a client that only reads")
 	if r.number == 1 {

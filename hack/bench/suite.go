@@ -54,6 +54,7 @@ type suite struct {
 	options  options
 	recorder *recorder
 	progress *progress
+	begun    time.Duration // after the start, with the first size
 }
 
 // run measures all that the options want.
@@ -80,6 +81,7 @@ func (s *suite) run(ctx context.Context) error {
 		return err
 	}
 	defer c.close()
+	s.begun = time.Since(s.progress.start)
 	for n, size := range s.options.sizes {
 		if err := s.atSize(ctx, c, n, size); err != nil {
 			return err
@@ -153,7 +155,8 @@ func (s *suite) atRound(ctx context.Context, c *cluster, number int, peers []*pe
 	return finished, next, nil
 }
 
-// share is when the rounds of the n-th size should be over: larger ones take longer.
+// share is when the rounds of the n-th size should be over: larger ones take longer. The
+// writer has had its time before.
 func (s *suite) share(n int) time.Duration {
 	weight := func(sizes []size) (sum float64) {
 		for _, size := range sizes {
@@ -161,7 +164,7 @@ func (s *suite) share(n int) time.Duration {
 		}
 		return sum
 	}
-	return time.Duration(float64(s.options.budget) * weight(s.options.sizes[:n+1]) / weight(s.options.sizes))
+	return s.begun + time.Duration(float64(s.options.budget-s.begun)*weight(s.options.sizes[:n+1])/weight(s.options.sizes))
 }
 
 // aboutMachine records where this is measured, and how to do it again.

@@ -151,6 +151,25 @@ func (f *Flow) ask(deadline time.Time) (Answer, error) {
 	}
 }
 
+// AwaitEnd waits until the server has closed the flow.
+func (f *Flow) AwaitEnd(timeout time.Duration) error {
+	deadline := time.Now().Add(timeout)
+	var buf [128]byte
+	for {
+		n, err := unix.Read(f.fd, buf[:])
+		switch {
+		case err == unix.EAGAIN || err == unix.EINTR:
+			if err := f.wait(unix.POLLIN, deadline); err != nil {
+				return f.explain(err)
+			}
+		case err != nil:
+			return f.explain(err)
+		case n == 0:
+			return nil
+		}
+	}
+}
+
 // wait blocks until the socket is ready for events or has an error.
 func (f *Flow) wait(events int16, deadline time.Time) error {
 	for {
