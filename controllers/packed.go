@@ -36,7 +36,8 @@ func AddToScheme(scheme *runtime.Scheme) error {
 // the time of a start would be spent on making them.
 type PackedSlice struct {
 	metav1.TypeMeta
-	// ObjectMeta has the namespace, the name and the resource version.
+	// ObjectMeta has the namespace, the name and the resource version, and the annotations
+	// until the cache has it.
 	metav1.ObjectMeta
 	// service is the name of the Service that the slice belongs to.
 	service string
@@ -116,8 +117,10 @@ func (s *PackedSlice) Unpack() (*discoveryv1.EndpointSlice, error) {
 // tellTriggered tells when the Service's endpoints changed, as the EndpointSlice controller
 // notes it, and leaves it out.
 func (s *PackedSlice) tellTriggered(triggered func(proxy.Name, time.Time)) {
-	if at, err := time.Parse(time.RFC3339Nano, s.triggered); err == nil {
-		triggered(proxy.Name{Namespace: s.Namespace, Name: s.service}, at)
+	if s.triggered != "" {
+		if at, err := time.Parse(time.RFC3339Nano, s.triggered); err == nil {
+			triggered(proxy.Name{Namespace: s.Namespace, Name: s.service}, at)
+		}
 	}
 	s.triggered, s.Annotations = "", nil
 }

@@ -122,6 +122,8 @@ func (r *ServiceReconciler) read(ctx context.Context, key types.NamespacedName) 
 	} else if err != nil {
 		return 0, fmt.Errorf("service %s: %w", key, err)
 	}
+	// The key may be part of a slice's text, which is not to stay for it.
+	name = proxy.Name{Namespace: svc.Namespace, Name: svc.Name}
 	var endpointSlices []*PackedSlice
 	if proxy.Handles(svc, r.Scope) { // else nobody looks at them
 		var list PackedSliceList

@@ -2,6 +2,7 @@ package controllers
 
 import (
 	"encoding/binary"
+	"fmt"
 	"iter"
 
 	"google.golang.org/protobuf/encoding/protowire"
@@ -51,7 +52,7 @@ func (s *PackedSlice) Unmarshal(message []byte) error {
 			all = w.endpoint(all, f.text)
 		}
 	}
-	// All texts are parts of one.
+	// All texts are parts of one, which stays for as long as one of them does.
 	rest := string(all)
 	next := func(text []byte) (part string) {
 		part, rest = rest[:len(text)], rest[len(text):]
@@ -59,7 +60,10 @@ func (s *PackedSlice) Unmarshal(message []byte) error {
 	}
 	s.Namespace, s.Name, s.ResourceVersion = next(identity.namespace), next(identity.name), next(identity.version)
 	s.service, s.content = next(identity.service), rest
-	return w.err
+	if w.err != nil {
+		return fmt.Errorf("EndpointSlice %s/%s: read what the API server sent: %w", s.Namespace, s.Name, w.err)
+	}
+	return nil
 }
 
 // Unmarshal reads a message.
@@ -79,7 +83,10 @@ func (l *PackedSliceList) Unmarshal(message []byte) error {
 			return err
 		}
 	}
-	return w.err
+	if w.err != nil {
+		return fmt.Errorf("list of EndpointSlices: read what the API server sent: %w", w.err)
+	}
+	return nil
 }
 
 // field is one of a message: what is in it if it has a length, or its number.
@@ -221,7 +228,8 @@ func (w *wire) conditions(message []byte) (flags byte) {
 		if protowire.DecodeBool(f.value) {
 			said = 2
 		}
-		flags |= said << (2 * (f.number - ready))
+		at := 2 * (f.number - ready)
+		flags = flags&^(3<<at) | said<<at // of several, the last counts
 	}
 	return flags
 }

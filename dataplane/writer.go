@@ -242,7 +242,8 @@ func (w *Writer) chunks(changes []Change) [][]Change {
 	if elements(changes) <= batch {
 		return [][]Change{changes}
 	}
-	var known, fresh []Change
+	var known []Change
+	fresh := make([]Change, 0, len(changes))
 	for _, c := range changes {
 		if _, had := w.applied[c.Name]; had {
 			known = append(known, c)

@@ -124,7 +124,7 @@ func Fields() []Field {
 		{"clientConnection.kubeconfig", "kubeconfig", "File that says how to reach the API server; empty for $KUBECONFIG, else the pod's service account."},
 		{"clientConnection.qps", "", "Requests a second to the API server, on average."},
 		{"clientConnection.burst", "", "Requests to the API server at once."},
-		{"clientConnection.disableCompression", "", "Have the API server send as it is what it could compress: that takes it longer, and a change is hardly smaller for it; see [measurements](measurements.md#compression). Turn it off where bytes are dearer than its processors' time."},
+		{"clientConnection.disableCompression", "", "Have the API server send what it could compress as it is. A start is quicker so, and takes three times the bytes; a change takes 15 % more: see [measurements](measurements.md#compression). Turn it off where bytes are dearer than the API server's processors."},
 		{"logging.verbosity", "verbosity", "Log more: 1 for every batch of changes, 4 for the client's requests."},
 		{"logging.format", "", "`json`, or `text` for people."},
 		{"conntrack.maxPerCore", "", "Connections that the kernel tracks, for each core; never more than 1048576 in all. 0 leaves the kernel's limit. This and the rest of `conntrack` is set in the scope `all` only, as in the others another proxy sets it."},

@@ -40,7 +40,7 @@ const (
 	ours     = "kube-verdict"
 	nftMode  = "kube-proxy nftables"
 	iptsMode = "kube-proxy iptables"
-	// nobody is no proxy at all: what there is to measure then is the limit.
+	// nobody is no proxy at all: what is measured then is to compare with.
 	nobody = "no proxy"
 )
 

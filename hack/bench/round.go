@@ -14,13 +14,13 @@ import (
 type round struct {
 	suite   *suite
 	c       *cluster
-	peer    *peer // nil: there is none, and what is measured is the limit
+	peer    *peer // nil: there is none, and what is measured is to compare with
 	number  int
 	site    *site
 	process *testbed.Process
 	memory  *memory
-	// late says that the proxy has not even started in time, and again how long it takes
-	// what is measured in all rounds.
+	// late says that the proxy has not even started in time, and again how long what is
+	// measured in the next round, too, takes.
 	late  bool
 	again time.Duration
 }
@@ -119,7 +119,7 @@ func (r *round) run(ctx context.Context) (err error) {
 		}
 		began := time.Now()
 		err := step.do(ctx)
-		if repeated(step.scenario) {
+		if repeated(step.scenario) || r.number < r.suite.options.full {
 			r.again += time.Since(began)
 		}
 		if errors.As(err, &late) {

@@ -54,7 +54,7 @@ type suite struct {
 	options  options
 	recorder *recorder
 	progress *progress
-	begun    time.Duration // after the start, with the first size
+	begun    time.Duration // from the start until the first size's turn
 }
 
 // run measures all that the options want.
@@ -104,13 +104,13 @@ func (s *suite) atSize(ctx context.Context, c *cluster, n int, size size) error 
 	share := s.share(n)
 	peers := s.options.peers
 	for number := 1; number <= s.options.rounds; number++ {
-		finished, next, err := s.atRound(ctx, c, number, peers)
+		inTime, next, err := s.atRound(ctx, c, number, peers)
 		if err != nil {
 			return err
 		}
 		rest := s.options.rounds - number
-		s.progress.of -= rest * (len(peers) - len(finished))
-		peers = finished
+		s.progress.of -= rest * (len(peers) - len(inTime))
+		peers = inTime
 		if len(peers) == 0 {
 			break
 		}
@@ -123,9 +123,9 @@ func (s *suite) atSize(ctx context.Context, c *cluster, n int, size size) error 
 	return nil
 }
 
-// atRound measures each of the peers once, and says which have finished, and how long
-// another round with them takes. Whoever has not would not the next time either.
-func (s *suite) atRound(ctx context.Context, c *cluster, number int, peers []*peer) (finished []*peer, next time.Duration, err error) {
+// atRound measures each of the peers once, and says which started in time, and how long
+// another round with them takes. Who did not start in time would not the next time either.
+func (s *suite) atRound(ctx context.Context, c *cluster, number int, peers []*peer) (inTime []*peer, next time.Duration, err error) {
 	// The order changes, so that nobody is always first.
 	var order []*peer
 	for i := range peers {
@@ -149,10 +149,10 @@ func (s *suite) atRound(ctx context.Context, c *cluster, number int, peers []*pe
 		}
 		next += r.again
 		if peer != nil {
-			finished = append(finished, peer)
+			inTime = append(inTime, peer)
 		}
 	}
-	return finished, next, nil
+	return inTime, next, nil
 }
 
 // share is when the rounds of the n-th size should be over: larger ones take longer. The

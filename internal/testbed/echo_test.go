@@ -3,8 +3,10 @@ package testbed
 import (
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"testing"
+	"time"
 )
 
 func TestManyAsks(t *testing.T) {
@@ -61,6 +63,42 @@ func TestFlowStaysOpen(t *testing.T) {
 		}
 		if _, err := a.Ask(protocol, at, limit); !errors.Is(err, ErrRefused) {
 			t.Errorf("%s: asking a closed server: %v, want %v", protocol, err, ErrRefused)
+		}
+	}
+}
+
+// A flow has ended when the server has closed it, and not when it was reset.
+func TestEndIsAwaited(t *testing.T) {
+	_, a, b, _ := world(t)
+	at := netip.AddrPortFrom(b.Addrs[0], 80)
+	var listener net.Listener
+	err := b.Do(func() (err error) {
+		listener, err = net.Listen("tcp", at.String())
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = listener.Close() }()
+	for _, reset := range []bool{false, true} {
+		flow, err := a.Open("tcp", at, limit)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer flow.Close()
+		conn, err := listener.Accept()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := flow.AwaitEnd(time.Millisecond); !errors.Is(err, ErrTimeout) {
+			t.Errorf("an open flow ended with %v", err)
+		}
+		if reset {
+			_ = conn.(*net.TCPConn).SetLinger(0)
+		}
+		_ = conn.Close()
+		if err := flow.AwaitEnd(limit); (err != nil) != reset {
+			t.Errorf("closed with a reset (%t), it ended with %v", reset, err)
 		}
 	}
 }
