@@ -25,29 +25,9 @@ func TestMain(m *testing.M) {
 // A run in small, on a real API server: every scenario has a figure of each proxy, and
 // a report comes of it.
 func TestRun(t *testing.T) {
-	testbed.Need(t)
-	self, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	dir := t.TempDir()
-	program := filepath.Join(dir, programName)
-	if err := os.Symlink(self, program); err != nil {
-		t.Fatal(err)
-	}
-	out := filepath.Join(dir, "out")
-	if err := command(t.Context(), []string{
-		"-program=" + program, "-out=" + out, "-peers=ours,nftables", "-sizes=20x3", "-rounds=1",
+	out, f := run(t, "-peers=ours,nftables", "-sizes=20x3", "-rounds=1",
 		"-singles=1", "-idle=100ms", "-churn=1s", "-connections=100ms", "-batches=1", "-rolling=200",
-		"-writer-sizes=20x3", "-writer-loads=1", "-writer-changes=2",
-	}); err != nil {
-		t.Fatal(err)
-	}
-	records, err := readRecords(filepath.Join(out, "data.csv"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	f := figures(records)
+		"-writer-sizes=20x3", "-writer-loads=1", "-writer-changes=2")
 	for _, peer := range []string{ours, nftMode} {
 		for _, table := range tables {
 			if len(f.values(key{table.scenario, "20x3", peer, "", table.metric})) == 0 {
@@ -67,6 +47,43 @@ func TestRun(t *testing.T) {
 	if err != nil || !strings.Contains(string(report), "## Bars") {
 		t.Errorf("no report was written (%v): %s", err, report)
 	}
+}
+
+// Who does not start in time is not tried again, and who does is measured in each round.
+func TestWhoIsLateIsNotTriedAgain(t *testing.T) {
+	for _, tc := range []struct {
+		patience, metric string
+		times            int
+	}{{"1m", "programmed after (s)", 2}, {"1ms", unfinished, 1}} {
+		_, f := run(t, "-peers=ours", "-sizes=20x3", "-rounds=2", "-scenarios=cold start", "-patience="+tc.patience)
+		if got := f.values(key{scenario: coldScenario, peer: ours, metric: tc.metric}); len(got) != tc.times {
+			t.Errorf("with %s of patience, %q has the figures %v, want %d", tc.patience, tc.metric, got, tc.times)
+		}
+	}
+}
+
+// run is a run with those flags: where its results are, and its figures.
+func run(t *testing.T, args ...string) (out string, f figures) {
+	t.Helper()
+	testbed.Need(t)
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	program := filepath.Join(dir, programName)
+	if err := os.Symlink(self, program); err != nil {
+		t.Fatal(err)
+	}
+	out = filepath.Join(dir, "out")
+	if err := command(t.Context(), append([]string{"-program=" + program, "-out=" + out}, args...)); err != nil {
+		t.Fatal(err)
+	}
+	records, err := readRecords(filepath.Join(out, "data.csv"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out, records
 }
 
 // The writer alone runs none of the programs that the other scenarios compare.

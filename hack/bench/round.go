@@ -50,13 +50,13 @@ func (r *round) record(scenario, what, metric string, value float64) error {
 }
 
 // wants says what is measured in this round.
-func (r *round) wants(scenario string) bool {
-	return r.suite.options.scenarios[scenario] && (repeated(scenario) || r.number <= r.suite.options.full)
-}
+func (r *round) wants(scenario string) bool { return r.suite.options.wants(scenario, r.number) }
 
-// repeated scenarios have one figure in each round; others are not measured again.
-func repeated(scenario string) bool {
-	return scenario == coldScenario || scenario == restartScenario || scenario == packetScenario
+// wants says what is measured in a round. Later ones repeat only what has one figure in
+// each.
+func (o *options) wants(scenario string, round int) bool {
+	again := scenario == coldScenario || scenario == restartScenario || scenario == packetScenario
+	return o.scenarios[scenario] && (again || round <= o.full)
 }
 
 // tell says what is under way.
@@ -119,7 +119,7 @@ func (r *round) run(ctx context.Context) (err error) {
 		}
 		began := time.Now()
 		err := step.do(ctx)
-		if repeated(step.scenario) || r.number < r.suite.options.full {
+		if r.suite.options.wants(step.scenario, r.number+1) {
 			r.again += time.Since(began)
 		}
 		if errors.As(err, &late) {

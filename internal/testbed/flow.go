@@ -133,14 +133,8 @@ func (f *Flow) ask(deadline time.Time) (Answer, error) {
 	var buf [128]byte
 	have := 0
 	for {
-		n, err := unix.Read(f.fd, buf[have:])
-		switch {
-		case err == unix.EAGAIN || err == unix.EINTR:
-			if err := f.wait(unix.POLLIN, deadline); err != nil {
-				return Answer{}, err
-			}
-			continue
-		case err != nil:
+		n, err := f.read(buf[have:], deadline)
+		if err != nil {
 			return Answer{}, err
 		}
 		have += n
@@ -156,16 +150,23 @@ func (f *Flow) AwaitEnd(timeout time.Duration) error {
 	deadline := time.Now().Add(timeout)
 	var buf [128]byte
 	for {
-		n, err := unix.Read(f.fd, buf[:])
-		switch {
-		case err == unix.EAGAIN || err == unix.EINTR:
-			if err := f.wait(unix.POLLIN, deadline); err != nil {
-				return f.explain(err)
-			}
-		case err != nil:
+		if n, err := f.read(buf[:], deadline); err != nil {
 			return f.explain(err)
-		case n == 0:
+		} else if n == 0 {
 			return nil
+		}
+	}
+}
+
+// read reads what comes, 0 at the end.
+func (f *Flow) read(to []byte, deadline time.Time) (int, error) {
+	for {
+		n, err := unix.Read(f.fd, to)
+		if err != unix.EAGAIN && err != unix.EINTR {
+			return n, err
+		}
+		if err := f.wait(unix.POLLIN, deadline); err != nil {
+			return 0, err
 		}
 	}
 }
