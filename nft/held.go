@@ -142,7 +142,7 @@ func (r *Rule) matches(f Family, h HeldRule) bool {
 	if !bytes.Equal(r.UserData(), h.UserData) {
 		return false
 	}
-	held := attributes(h.Program)
+	held := slices.DeleteFunc(attributes(h.Program), func(a attribute) bool { return swapsNothing(a.value) })
 	program := r.Program(f)
 	if len(held) != len(program) || !sameLiteral(f, r.Literal(), h.Literal) {
 		return false
@@ -208,6 +208,16 @@ func inverted(lookup []byte) bool {
 		}
 	}
 	return false
+}
+
+// swapsNothing reports whether an expression swaps the bytes of less than one number
+// in place. nft up to 1.0.9 writes one for a field of one byte in a key with ranges
+// (nftables 9fe58952c45a), and so did we; kernels with bb061d3de417 ("nft_byteorder:
+// remove multi-register support") refuse it.
+func swapsNothing(expression []byte) bool {
+	e := heldExpression(expression)
+	return e.Name == "byteorder" && e.Uint32(unix.NFTA_BYTEORDER_LEN) < e.Uint32(unix.NFTA_BYTEORDER_SIZE) &&
+		e.Uint32(unix.NFTA_BYTEORDER_SREG) == e.Uint32(unix.NFTA_BYTEORDER_DREG)
 }
 
 // typeMask is an attribute's type without its flags, NLA_TYPE_MASK.

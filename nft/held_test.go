@@ -31,7 +31,7 @@ var someRules = []Rule{
 	rule("", Drop{}), rule("", Reject{}), rule("c", Drop{}), rule("d", Drop{}), rule("", Counter{}), rule("", Counter{}, Drop{}),
 	rule("", InSet{Key: []Field{SourceAddr{}}, Set: "a"}), rule("", InSet{Key: []Field{SourceAddr{}}, Set: "a", Not: true}),
 	rule("", InSet{Key: []Field{SourceAddr{}}, Set: "b"}), rule("", InSet{Key: []Field{DestAddr{}}, Set: "a"}),
-	rule("", InSet{Key: []Field{SourceAddr{}, L4Proto{}}, Set: "a", Ranges: true}), rule("", InSet{Key: []Field{SourceAddr{}, L4Proto{}}, Set: "a"}),
+	rule("", InSet{Key: []Field{SourceAddr{}, L4Proto{}}, Set: "a"}),
 	rule("", Dispatch{Key: []Field{Random{Mod: 2}}, Map: "a"}), rule("", Dispatch{Key: []Field{Random{Mod: 3}}, Map: "a"}),
 	rule("", TranslateTo{Key: []Field{DestAddr{}}, Map: "a"}), rule("", TranslateTo{Key: []Field{DestAddr{}}, Map: "b"}),
 	rule("", Jump{"a"}), rule("", Goto{"a"}), rule("", Jump{"b"}), rule("", Masquerade{}),
@@ -102,6 +102,13 @@ func TestRulesMatchAsTheKernelListsThem(t *testing.T) {
 	lookup := func(flags uint32, set string) []byte {
 		return append(load(in), nested("lookup", text(unix.NFTA_LOOKUP_SET, set), put32(unix.NFTA_LOOKUP_SREG, unix.NFT_REG_1), put32(unix.NFTA_LOOKUP_FLAGS, flags))...)
 	}
+	sources := rule("", InSet{Key: []Field{SourceAddr{}, L4Proto{}}, Set: "a", Not: true})
+	sourcesWith := func(to, size, length uint32) []byte {
+		program := held(t, sources, IPv4).Program
+		lookup := len(program) - len(attributes(program)[2].value) - unix.SizeofNlAttr
+		return slices.Insert(program, lookup, nested("byteorder", put32(unix.NFTA_BYTEORDER_SREG, unix.NFT_REG32_01), put32(unix.NFTA_BYTEORDER_DREG, to),
+			put32(unix.NFTA_BYTEORDER_OP, unix.NFT_BYTEORDER_HTON), put32(unix.NFTA_BYTEORDER_LEN, length), put32(unix.NFTA_BYTEORDER_SIZE, size))...)
+	}
 	for _, tc := range []struct {
 		name string
 		rule Rule
@@ -119,6 +126,9 @@ func TestRulesMatchAsTheKernelListsThem(t *testing.T) {
 		// Adopted, it would let in whom it is to keep out.
 		{"a lookup that the kernel has inverted", in, HeldRule{Program: lookup(unix.NFT_LOOKUP_F_INV, "a")}, false},
 		{"an inverted lookup that the kernel has not", notIn, HeldRule{Program: lookup(0, "a")}, false},
+		{"a swap of one byte, as nft 1.0.6 and older versions of ours write it", sources, HeldRule{Program: sourcesWith(unix.NFT_REG32_01, 2, 1)}, true},
+		{"a swap of two bytes", sources, HeldRule{Program: sourcesWith(unix.NFT_REG32_01, 2, 2)}, false},
+		{"one byte copied to another register", sources, HeldRule{Program: sourcesWith(unix.NFT_REG32_02, 2, 1)}, false},
 		{"no program", in, HeldRule{}, false},
 		{"a program cut short", in, HeldRule{Program: lookup(0, "a")[:50]}, false},
 	} {

@@ -21,15 +21,20 @@ func (r HeldRule) Expressions() iter.Seq[HeldExpression] {
 			if _, expression, b = nextAttribute(b); expression == nil {
 				return
 			}
-			name := find(expression, unix.NFTA_EXPR_NAME)
-			if n := len(name); n > 0 && name[n-1] == 0 {
-				name = name[:n-1]
-			}
-			if !yield(HeldExpression{string(name), find(expression, unix.NFTA_EXPR_DATA)}) {
+			if !yield(heldExpression(expression)) {
 				return
 			}
 		}
 	}
+}
+
+// heldExpression reads the attributes of one expression.
+func heldExpression(attributes []byte) HeldExpression {
+	name := find(attributes, unix.NFTA_EXPR_NAME)
+	if n := len(name); n > 0 && name[n-1] == 0 {
+		name = name[:n-1]
+	}
+	return HeldExpression{string(name), find(attributes, unix.NFTA_EXPR_DATA)}
 }
 
 // Value is the value of an attribute, or of one that is nested in others; nil if

@@ -13,8 +13,6 @@ type InSet struct {
 	Key []Field
 	Set string
 	Not bool
-	// Ranges says that the set's elements are ranges of several fields.
-	Ranges bool
 }
 
 // Text is the statement in nft's syntax.
@@ -28,17 +26,7 @@ func (s InSet) Text(f Family) string {
 
 // Program is the statement as the kernel's expressions.
 func (s InSet) Program(f Family) []Expression {
-	var key []Expression
-	n := 0
-	for _, field := range s.Key {
-		key = append(key, loadAt(f, n, []Field{field})...)
-		if _, ok := field.(L4Proto); ok && s.Ranges {
-			// Of no effect on one byte, but nft has it in such a rule.
-			key = append(key, library{&expr.Byteorder{SourceRegister: register(n), DestRegister: register(n), Op: expr.ByteorderHton, Len: 1, Size: 2}})
-		}
-		n += KeyLen(f, []Field{field}) / 4
-	}
-	return append(key, program(&expr.Lookup{SourceRegister: register(0), SetName: s.Set, Invert: s.Not})...)
+	return append(loadAt(f, 0, s.Key), program(&expr.Lookup{SourceRegister: register(0), SetName: s.Set, Invert: s.Not})...)
 }
 
 // NewConnection goes on for the first packet of a connection (ct state new).

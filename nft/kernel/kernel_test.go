@@ -89,7 +89,7 @@ func sample(f nft.Family) (*nft.Table, map[*nft.Set][]nft.Element) {
 				rule("", nft.FromNode{}, nft.Goto{Chain: "refuse"}),
 				rule("", nft.FromNode{Not: true}, nft.Incoming{Name: "cni0"}, nft.Drop{}),
 				rule("", nft.Incoming{Name: "cali", Prefix: true, Not: true}, nft.Drop{}),
-				rule("", nft.InSet{Key: sources.Key, Set: "sources", Not: true, Ranges: true}, nft.Drop{})}},
+				rule("", nft.InSet{Key: sources.Key, Set: "sources", Not: true}, nft.Drop{})}},
 			{Name: "sticky", Rules: []nft.Rule{
 				rule("", nft.SetPriority{Key: frontend, Map: "ids"}),
 				rule("", nft.Transport{Protocol: 132}, nft.TranslateTo{Key: remembered.Key, Map: "remembered"}),

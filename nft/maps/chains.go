@@ -67,7 +67,7 @@ func (r rules) guard() nft.Rule {
 
 func (r rules) sourceRanges() []nft.Rule {
 	return []nft.Rule{rule(
-		nft.InSet{Key: append(frontend[:len(frontend):len(frontend)], nft.SourceAddr{}), Set: "source-ranges", Not: true, Ranges: true},
+		nft.InSet{Key: append(frontend[:len(frontend):len(frontend)], nft.SourceAddr{}), Set: "source-ranges", Not: true},
 		nft.Drop{})}
 }
 
