@@ -179,52 +179,38 @@ func (b *builder) hints(e *discoveryv1.Endpoint) (node, zone hint) {
 	return node, zone
 }
 
-// merge makes one of endpoints that are there twice, which slices that are
-// being rewritten may have: it is local if one is, in the state that counts most,
-// and for us if one that is in that state is. They come sorted by address; which
-// of several comes first must not matter. It calls twice with those that go.
+// merge leaves one of the endpoints that are there twice, whole: its node and its
+// hints go with its state. Slices that are being rewritten have an endpoint twice,
+// and a pod may have the address of another one that is still being stopped. They
+// come sorted by address. It calls twice with those that go.
 func merge(sorted []candidate, twice func(candidate)) []candidate {
 	out := sorted[:0]
 	for _, c := range sorted {
-		if n := len(out); n > 0 && out[n-1].AddrPort == c.AddrPort {
-			last := &out[n-1]
-			local := last.Local || c.Local
-			switch best := last.precedence(); {
-			case c.precedence() > best:
-				twice(*last)
-				*last = c
-			case c.precedence() == best:
-				last.node, last.zone = max(last.node, c.node), max(last.zone, c.zone)
-				twice(c)
-			default:
-				twice(c)
-			}
-			last.Local = local
-			continue
+		n := len(out)
+		switch {
+		case n == 0 || out[n-1].AddrPort != c.AddrPort:
+			out = append(out, c)
+		case c.precedence() > out[n-1].precedence():
+			twice(out[n-1])
+			out[n-1] = c
+		default:
+			twice(c)
 		}
-		out = append(out, c)
 	}
 	return out
 }
 
-// precedence says which state of an endpoint that is there twice counts. A pod may
-// have the address of another one that is still being stopped: it is the one that
-// answers, or does not yet.
-func (c candidate) precedence() int {
-	if c.terminating {
-		return c.rank()
+// precedence orders the endpoints of one address. The first thing that counts is its
+// state: of two pods, the one that is not being stopped is the one that answers, or
+// does not yet. The rest makes the choice the same in whatever order they come.
+func (c *candidate) precedence() (p int) {
+	for _, bit := range []bool{!c.terminating, c.ready, c.serving, c.Local} {
+		p <<= 1
+		if bit {
+			p |= 1
+		}
 	}
-	return c.rank() + 3
-}
-
-func (c candidate) rank() int {
-	switch {
-	case c.ready:
-		return 2
-	case c.serving && c.terminating:
-		return 1
-	}
-	return 0
+	return p<<4 | int(c.node)<<2 | int(c.zone)
 }
 
 // chosen are the endpoints that get traffic.
