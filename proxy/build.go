@@ -150,7 +150,7 @@ func (b *builder) nodePort(i int, seen map[listener]int) uint16 {
 
 // address reads an address that a Service is reached at, in that field.
 func (b *builder) address(text string, field func() string) (netip.Addr, bool) {
-	addr, canonical, ok := parseAddr(text)
+	addr, canonical, ok := ParseAddr(text)
 	switch {
 	case !ok:
 		b.leaveOut(ReasonInvalidAddress, field(), "%q is not an IP address; %s", text, fixAddress)
@@ -159,7 +159,7 @@ func (b *builder) address(text string, field func() string) (netip.Addr, bool) {
 		b.leaveOut(ReasonInvalidAddress, field(), "%s is %s, which can't be a Service's; %s", text, unusable(addr), fixAddress)
 		return addr, false
 	case !canonical:
-		b.add(true, ReasonInvalidAddress, field(), "%q is taken as %s; write it so", text, addr)
+		b.add(true, ReasonInvalidAddress, field(), takenAs, text, addr)
 	}
 	return addr, true
 }

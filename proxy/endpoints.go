@@ -129,7 +129,7 @@ func (b *builder) endpointAddr(told *problems, i int, e *discoveryv1.Endpoint, i
 		return addr, wrong
 	}
 	text := e.Addresses[0]
-	addr, canonical, ok := parseAddr(text)
+	addr, canonical, ok := ParseAddr(text)
 	if ok && canonical && addr.Is4() == is4 && unusable(addr) == "" {
 		return addr, ""
 	}
@@ -143,7 +143,7 @@ func (b *builder) endpointAddr(told *problems, i int, e *discoveryv1.Endpoint, i
 	case unusable(addr) != "":
 		wrong = fmt.Sprintf("%s is %s, which can't be an endpoint's; the endpoint is left out", text, unusable(addr))
 	default:
-		told.add(true, reason, field, "%q is taken as %s; write it so", text, addr)
+		told.add(true, reason, field, takenAs, text, addr)
 		return addr, ""
 	}
 	told.add(false, reason, field, "%s", wrong)

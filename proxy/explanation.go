@@ -121,7 +121,7 @@ func (e *explainer) explainPort(p Port, nodePort uint16, key backendKey, candida
 	slices.SortStableFunc(port.Endpoints, func(a, b EndpointExplanation) int { return compareText(a.AddrPort, b.AddrPort) })
 	for i, o := range e.origins {
 		if is4 := o.Slice.AddressType == discoveryv1.AddressTypeIPv4; !has[int32(i)] && is4 == key.is4 && !e.out[int32(i)] {
-			addr, _, _ := parseAddr(o.Object().Addresses[0])
+			addr, _, _ := ParseAddr(o.Object().Addresses[0])
 			port.Endpoints = append(port.Endpoints, EndpointExplanation{
 				Origin: o, Endpoint: Endpoint{AddrPort: netip.AddrPortFrom(addr, 0)}, Cluster: OtherPort, Local: OtherPort,
 			})

@@ -16,12 +16,16 @@ func ServiceCIDRs(objects []*networkingv1.ServiceCIDR) ([]netip.Prefix, []Proble
 	for _, o := range objects {
 		told := problems{kind: "ServiceCIDR", name: Name{Name: o.Name}, list: &list}
 		for i, text := range o.Spec.CIDRs {
-			prefix, err := netip.ParsePrefix(text)
-			if err != nil {
-				told.add(false, ReasonInvalidAddress, fmt.Sprintf("spec.cidrs[%d]", i), "%q is not a CIDR such as 10.96.0.0/16; it is left out", text)
+			prefix, canonical, ok := ParsePrefix(text)
+			field := fmt.Sprintf("spec.cidrs[%d]", i)
+			switch {
+			case !ok:
+				told.add(false, ReasonInvalidAddress, field, "%q is not a CIDR such as 10.96.0.0/16; it is left out", text)
 				continue
+			case !canonical:
+				told.add(true, ReasonInvalidAddress, field, takenAs, text, prefix)
 			}
-			all = append(all, prefix.Masked())
+			all = append(all, prefix)
 		}
 		told.end("spec.cidrs")
 	}

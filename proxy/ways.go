@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
-	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -141,14 +140,16 @@ func (b *builder) loadBalancerIPs() []Frontend {
 // out: a mistake must not let more in, nor cut off what works.
 func (b *builder) sourceRanges() (ranges []netip.Prefix, ok bool) {
 	for i, text := range b.svc.Spec.LoadBalancerSourceRanges {
-		// The API server lets spaces pass.
-		prefix, err := netip.ParsePrefix(strings.TrimSpace(text))
-		if err != nil {
-			b.leaveOut(ReasonInvalidAddress, fmt.Sprintf("spec.loadBalancerSourceRanges[%d]", i),
-				"%q is not a CIDR such as 192.168.0.0/16; the load balancer's addresses are left out", text)
+		prefix, canonical, ok := ParsePrefix(text)
+		field := fmt.Sprintf("spec.loadBalancerSourceRanges[%d]", i)
+		switch {
+		case !ok:
+			b.leaveOut(ReasonInvalidAddress, field, "%q is not a CIDR such as 192.168.0.0/16; the load balancer's addresses are left out", text)
 			return nil, false
+		case !canonical:
+			b.add(true, ReasonInvalidAddress, field, takenAs, text, prefix)
 		}
-		ranges = append(ranges, prefix.Masked())
+		ranges = append(ranges, prefix)
 	}
 	return ranges, true
 }
