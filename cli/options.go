@@ -1,6 +1,8 @@
 package cli
 
 import (
+	"cmp"
+	"errors"
 	"fmt"
 	"net/netip"
 	"os"
@@ -38,20 +40,19 @@ func (o *options) addTo(flags *pflag.FlagSet) {
 		"bit of the packet mark, 0 to 31, for traffic to masquerade; no other software on the node may use it")
 }
 
-// node is the name of this node.
+// node is the name of this node, in lower case, as the kubelet and kube-proxy have it.
 func (o *options) node() (string, error) {
-	if o.config.NodeName != "" {
-		return o.config.NodeName, nil
+	name := cmp.Or(o.config.NodeName, os.Getenv("NODE_NAME"))
+	if name == "" {
+		var err error
+		if name, err = os.Hostname(); err != nil {
+			return "", fmt.Errorf("no --node-name, no $NODE_NAME, and no host name: %w", err)
+		}
 	}
-	if name := os.Getenv("NODE_NAME"); name != "" {
-		return name, nil
+	if name = strings.ToLower(strings.TrimSpace(name)); name == "" {
+		return "", errors.New("the node's name is empty: name it with --node-name")
 	}
-	name, err := os.Hostname()
-	if err != nil {
-		return "", fmt.Errorf("no --node-name, no $NODE_NAME, and no host name: %w", err)
-	}
-	// The kubelet does the same to the host name.
-	return strings.ToLower(strings.TrimSpace(name)), nil
+	return name, nil
 }
 
 // layout is the configuration of the tables that the flags ask for.

@@ -113,7 +113,7 @@ func Fields() []Field {
 		{"scope", "scope", "Which Services are ours. `shadow`: those of `all`, but packets pass by what is programmed, and another proxy serves. `labelled`: those with the label `service.kubernetes.io/service-proxy-name: kube-verdict`, which kube-proxy leaves alone, and those with `kubeverdict.io/serve: \"true\"`, which kube-proxy has as well. `all`: all but those that this label gives to another proxy."},
 		{"shadowPeriod", "shadow-period", "In the scope `shadow`, the time between two comparisons with kube-proxy's rules; longer where one takes more than a fiftieth of it."},
 		{"featureGates", "feature-gates", "Features to switch on or off, by name; see [feature gates](gates.md). The flag's gates are added to the file's."},
-		{"nodeName", "node-name", "Name of the Node object that stands for this machine; empty for $NODE_NAME, else the host name."},
+		{"nodeName", "node-name", "Name of the Node object that stands for this machine, taken in lower case; empty for $NODE_NAME, else the host name."},
 		{"detectLocal.podCIDRs", "pod-cidrs", "Addresses of the cluster's pods, IPv4 and IPv6, or `node` for those of this node's Node object. Traffic to a ClusterIP from elsewhere is masqueraded; with none, none is."},
 		{"detectLocal.podInterface", "pod-interface", "Tells traffic from pods by the interface that it comes in by: a bridge's name, or, with * at its end, what the names of pods' interfaces start with."},
 		{"nodePortAddresses", "nodeport-addresses", "Addresses of this node that accept NodePort traffic: CIDRs, or one of `primary` (the first of each family), `all` (but loopback ones), `localhost`."},
