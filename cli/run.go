@@ -14,8 +14,6 @@ import (
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 	"golang.org/x/sys/unix"
-	"k8s.io/client-go/rest"
-	"k8s.io/client-go/tools/clientcmd"
 	cliflag "k8s.io/component-base/cli/flag"
 	"k8s.io/klog/v2"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -66,7 +64,7 @@ tell, and what was before goes on.`,
 	c, flags := &o.config, cmd.Flags()
 	flags.StringVar(&r.file, "config", "", "configuration file; flags that are given override it")
 	flags.StringVar(&r.writeTo, "write-config-to", "", "write the configuration, as file and flags have it, to this file, or to standard output (-), and end")
-	flags.StringVar(&c.ClientConnection.Kubeconfig, "kubeconfig", "", "file that says how to reach the API server (default: $KUBECONFIG, else the pod's service account)")
+	flags.StringVar(&c.ClientConnection.Kubeconfig, "kubeconfig", "", kubeconfigUsage)
 	flags.StringVar(&c.MetricsBindAddress, "metrics-bind-address", c.MetricsBindAddress, "address for /metrics, /configz, /statusz, /flagz and probes; 0 for none")
 	flags.StringVar(&c.HealthzBindAddress, "health-probe-bind-address", c.HealthzBindAddress, "address for /livez and /readyz, and /healthz as kube-proxy answers it to load balancers; 0 for none")
 	flags.StringVar((*string)(&c.Scope), "scope", string(c.Scope), scopeUsage)
@@ -174,23 +172,6 @@ labelled  those with the label service.kubernetes.io/service-proxy-name: kube-ve
           and those with kubeverdict.io/serve: "true", which kube-proxy has as well
 all       all but those that this label gives to another proxy
 `
-
-// apiConfig is the way to the API server: the file that is named, else that of
-// $KUBECONFIG, else what a pod is given.
-func apiConfig(c config.ClientConnection) (*rest.Config, error) {
-	rules := clientcmd.NewDefaultClientConfigLoadingRules()
-	rules.ExplicitPath = c.Kubeconfig
-	api, err := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, nil).ClientConfig()
-	if err != nil {
-		return nil, fmt.Errorf("find the API server: %w (give --kubeconfig FILE, set KUBECONFIG, or run in a pod)", err)
-	}
-	// The work is watches and a few Events.
-	api.UserAgent = rest.DefaultKubernetesUserAgent()
-	api.QPS, api.Burst = c.QPS, c.Burst
-	// A kubeconfig may say so, too.
-	api.DisableCompression = api.DisableCompression || c.DisableCompression
-	return api, nil
-}
 
 func newLogger(logging config.Logging) (*zap.Logger, error) {
 	c := zap.NewProductionConfig()

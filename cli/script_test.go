@@ -129,7 +129,7 @@ func run(ts *testscript.TestScript, as *syscall.Credential, name string, args []
 	}
 	cmd := exec.Command(path, args...)
 	cmd.Dir = ts.MkAbs(".")
-	cmd.Env = append(os.Environ(), "NODE_NAME="+ts.Getenv("NODE_NAME"), "HOME=/nonexistent", "KUBECONFIG=")
+	cmd.Env = append(os.Environ(), "NODE_NAME="+ts.Getenv("NODE_NAME"), "HOME="+ts.Getenv("HOME"), "KUBECONFIG="+ts.Getenv("KUBECONFIG"))
 	cmd.Stdout, cmd.Stderr = ts.Stdout(), ts.Stderr()
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: as}
 	if in, err := os.Open(ts.MkAbs("stdin")); err == nil {

@@ -28,7 +28,7 @@ type source struct {
 
 func (s *source) addTo(flags *pflag.FlagSet) {
 	flags.StringSliceVarP(&s.files, "filename", "f", nil, "take the objects from a file, a directory (its *.yaml, *.yml and *.json), or - for standard input, not from the API server; may be given several times")
-	flags.StringVar(&s.kubeconfig, "kubeconfig", "", "file that says how to reach the API server (default: $KUBECONFIG, else the pod's service account)")
+	flags.StringVar(&s.kubeconfig, "kubeconfig", "", kubeconfigUsage)
 }
 
 // objects are a cluster's, as far as they could be read.

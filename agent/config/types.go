@@ -121,7 +121,7 @@ func Fields() []Field {
 		{"masqueradeBit", "masquerade-bit", "Bit of the packet mark, 0 to 31, for traffic to masquerade; no other software on the node may use it."},
 		{"metricsBindAddress", "metrics-bind-address", "Address for `/metrics`, `/configz`, `/statusz`, `/flagz`, `/proxyMode` and probes; `0` for none."},
 		{"healthzBindAddress", "health-probe-bind-address", "Address for `/livez`, `/readyz`, and `/healthz` as kube-proxy answers it to load balancers; `0` for none."},
-		{"clientConnection.kubeconfig", "kubeconfig", "File that says how to reach the API server; empty for $KUBECONFIG, else the pod's service account."},
+		{"clientConnection.kubeconfig", "kubeconfig", "File that says how to reach the API server; empty for the files in $KUBECONFIG, or without it ~/.kube/config; where there is none, the pod's service account."},
 		{"clientConnection.qps", "", "Requests a second to the API server, on average."},
 		{"clientConnection.burst", "", "Requests to the API server at once."},
 		{"clientConnection.disableCompression", "", "Have the API server send what it could compress as it is. A start is quicker so, and takes three times the bytes; a change takes 15 % more: see [measurements](measurements.md#compression). Turn it off where bytes are dearer than the API server's processors."},

@@ -62,9 +62,10 @@ func New() Gates {
 // Usage is the help of the flag that sets them.
 func Usage() string {
 	var b strings.Builder
-	b.WriteString("switch features on or off, as in ConnectionCounters=true,ShadowComparison=false:")
+	// The flag's help shows the first word in back quotes as its value.
+	b.WriteString("switch features on or off, as in `NAME=true,NAME=false`:")
 	for _, g := range All() {
-		fmt.Fprintf(&b, "\n%s=true|false (%s - default=%t): %s", g.Name, Stage(g), g.Spec.Default, g.Meaning)
+		fmt.Fprintf(&b, "\n%s=true|false (%s - default=%t): %s", g.Name, Stage(g), g.Spec.Default, strings.ReplaceAll(g.Meaning, "`", `"`))
 	}
 	b.WriteString("\nAllAlpha=true|false, AllBeta=true|false: all of a stage that are not named")
 	return b.String()

@@ -24,7 +24,7 @@ func TestGates(t *testing.T) {
 		if len(g.Meaning) < 20 || !strings.HasSuffix(g.Meaning, ".") {
 			t.Errorf("%s means %q", g.Name, g.Meaning)
 		}
-		if usage := features.Usage(); !strings.Contains(usage, string(g.Name)+"=") || !strings.Contains(usage, g.Meaning) {
+		if usage := features.Usage(); !strings.Contains(usage, string(g.Name)+"=") || !strings.Contains(usage, strings.ReplaceAll(g.Meaning, "`", `"`)) {
 			t.Errorf("the help does not explain %s", g.Name)
 		}
 	}
