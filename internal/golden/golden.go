@@ -103,7 +103,7 @@ func Examples(t *testing.T, layoutOf func(layout.Config) dataplane.Layout, updat
 		node    proxy.Node
 	}{
 		{example: "dns-default", node: proxy.Node{Name: "worker1.ocp4.labs.semperti.local"}},
-		{example: "dual-stack", node: proxy.Node{Name: "node-a"}},
+		{example: "dual-stack", node: proxy.Node{Name: "telecom-1"}},
 		{example: "everything", node: proxy.Node{Name: "node-a", Zone: "a", NodePorts: []netip.Addr{a("10.240.0.11"), a("fd00:10:240::11")}}},
 	} {
 		t.Run(tc.example, func(t *testing.T) {
