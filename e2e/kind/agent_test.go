@@ -44,13 +44,8 @@ func TestKilledAgentBreaksNoConnection(t *testing.T) {
 	callers := s.underLoad()
 	for _, n := range s.nodes() {
 		before := s.restarts(n)
-		s.must(s.killAgent(n))
-		s.eventually("the agent on "+n.name+" to be started again", func() error {
-			if now := s.restarts(n); now == before {
-				return fmt.Errorf("it has been %d times", now)
-			}
-			return nil
-		})
+		s.killAgent(n)
+		s.startedAgain(n, before)
 		s.agentsReady()
 		callers.settle(n.name + "'s agent was killed")
 	}
@@ -127,7 +122,8 @@ func (s *scene) follows(name string) {
 	s.must(s.Delete(s.ctx, svc))
 }
 
-// restarts is how often the agent's container on a node was started again.
+// restarts is how often the agent's container on a node was started again. A kubelet
+// writes it together with the pod's readiness.
 func (s *scene) restarts(n *node) (times int32) {
 	s.t.Helper()
 	for _, a := range s.agents() {
@@ -140,17 +136,34 @@ func (s *scene) restarts(n *node) (times int32) {
 	return times
 }
 
-// killAgent kills the agent's process in a node.
-func (s *scene) killAgent(n *node) error {
-	dir, err := n.agentProcess()
-	if err != nil {
+// startedAgain waits until the API server has been told that the agent's container on a
+// node was started again, after so many times before. Until then its pod is still the
+// ready one that it was.
+func (s *scene) startedAgain(n *node, before int32) {
+	s.t.Helper()
+	s.eventually("the agent on "+n.name+" to be started again", func() error {
+		if now := s.restarts(n); now <= before {
+			return fmt.Errorf("it has been %d times", now)
+		}
+		return nil
+	})
+}
+
+// killAgent kills the agent's process in a node, and waits until there is another.
+func (s *scene) killAgent(n *node) {
+	s.t.Helper()
+	before, err := n.agentProcess()
+	s.must(err)
+	number, err := strconv.Atoi(filepath.Base(before))
+	s.must(err)
+	s.must(unix.Kill(number, unix.SIGKILL))
+	s.eventually("another agent on "+n.name, func() error {
+		now, err := n.agentProcess()
+		if err == nil && now == before {
+			err = fmt.Errorf("process %d has not ended", number)
+		}
 		return err
-	}
-	number, err := strconv.Atoi(filepath.Base(dir))
-	if err != nil {
-		return err
-	}
-	return unix.Kill(number, unix.SIGKILL)
+	})
 }
 
 // agentProcess is the directory in /proc of the agent in a node: the process of this

@@ -13,6 +13,10 @@ func TestAPIServerRestart(t *testing.T) {
 	s := newScene(t)
 	s.served()
 	callers := s.underLoad()
+	restarts := map[*node]int32{}
+	for _, n := range s.nodes() {
+		restarts[n] = s.restarts(n)
+	}
 	const manifest, away = "/etc/kubernetes/manifests/kube-apiserver.yaml", "/kube-apiserver.yaml"
 	_, err := s.control.run("mv", manifest, away)
 	s.must(err)
@@ -32,10 +36,13 @@ func TestAPIServerRestart(t *testing.T) {
 	callers.settle("without the API server")
 	// The agents are alive, and must not be taken for dead.
 	for _, n := range s.nodes() {
-		s.must(s.killAgent(n))
+		s.killAgent(n)
 	}
 	callers.settle("without the API server, and new agents")
 	back()
+	for n, before := range restarts {
+		s.startedAgain(n, before)
+	}
 	s.agentsReady()
 	callers.settle("with the API server again")
 	s.follows("later")

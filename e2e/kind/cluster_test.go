@@ -39,6 +39,8 @@ type cluster struct {
 	control, worker *node
 	// outside is a container on the nodes' network that is no node.
 	outside string
+	// scenes counts them.
+	scenes int
 }
 
 func newCluster(name string) (*cluster, error) {

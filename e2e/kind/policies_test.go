@@ -31,6 +31,7 @@ func TestExternalTrafficPolicyLocal(t *testing.T) {
 	s.balance(svc, 0, s.worker)
 	places := s.everywhere()
 	out := places[4]
+	s.programmed(svc, s.nodes()...)
 	s.check(out, append(externals(svc), nodePorts(svc, "tcp", s.worker)...), "tcp", func(to frontend) error {
 		if err := s.spread(out, "tcp", to.at, pods); err != nil {
 			return err
@@ -83,6 +84,7 @@ func TestInternalTrafficPolicyLocal(t *testing.T) {
 	for _, from := range []*place{places[1], places[3]} {
 		s.check(from, clusterIPs(svc), "tcp", func(to frontend) error { return s.spread(from, "tcp", to.at, pods) })
 	}
+	s.programmed(svc, s.control)
 	for _, from := range []*place{places[0], places[2]} {
 		s.check(from, clusterIPs(svc), "tcp", func(to frontend) error { return s.told(from, "tcp", to.at, errSilent) })
 	}
@@ -98,6 +100,7 @@ func TestSourceRanges(t *testing.T) {
 	s.create(svc)
 	s.balance(svc, 0, s.control)
 	out := s.out()
+	s.programmed(svc, s.control)
 	s.check(out, externals(svc), "tcp", func(to frontend) error { return s.told(out, "tcp", to.at, errSilent) })
 	s.check(out, nodePorts(svc, "tcp", s.control), "tcp", func(to frontend) error { return s.spread(out, "tcp", to.at, pods) })
 	s.change(svc, func() {
@@ -146,6 +149,23 @@ func TestSessionAffinity(t *testing.T) {
 				})
 			}
 		}
+	}
+}
+
+// programmed waits until nodes have all addresses of a Service in the kernel: before, a
+// client gets no answer whatever the Service says.
+func (s *scene) programmed(svc *corev1.Service, nodes ...*node) {
+	s.t.Helper()
+	for _, n := range nodes {
+		s.eventually(n.name+" to have "+svc.Name, func() error {
+			text, err := n.run("sh", "-c", "nft list map ip kube-verdict services; nft list map ip6 kube-verdict services")
+			for _, to := range append(clusterIPs(svc), externals(svc)...) {
+				if element := to.at.Addr().String() + " . tcp . 80 comment \"" + s.namespace + "/" + svc.Name + ":"; err == nil && !strings.Contains(text, element) {
+					err = fmt.Errorf("%s is not in\n%s", to.at, text)
+				}
+			}
+			return err
+		})
 	}
 }
 

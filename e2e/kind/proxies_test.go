@@ -10,6 +10,8 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/kube-verdict/kube-verdict/internal/testbed"
 )
 
 // upgrade is what docs/migration.md has "helm upgrade" short for.
@@ -35,14 +37,7 @@ func (s *scene) served() {
 	if s.hasDaemonSet("kube-proxy") {
 		s.kubeProxy("del")
 	}
-	s.eventually("the cluster's DNS to be ready", func() error {
-		dns := &appsv1.Deployment{}
-		err := s.Get(s.ctx, client.ObjectKey{Namespace: metav1.NamespaceSystem, Name: "coredns"}, dns)
-		if err == nil && dns.Status.ReadyReplicas < *dns.Spec.Replicas {
-			err = fmt.Errorf("%d of %d are", dns.Status.ReadyReplicas, *dns.Spec.Replicas)
-		}
-		return err
-	})
+	s.shell("kubectl -n kube-system rollout status deployment coredns --timeout=2m")
 }
 
 // peerServes has all Services served by kube-proxy alone, in one of its modes.
@@ -55,6 +50,8 @@ func (s *scene) peerServes(mode string) {
 	s.shell("kubectl -n kube-system rollout status daemonset kube-proxy --timeout=2m")
 	if s.hasDaemonSet("kube-verdict") {
 		s.shell("helm uninstall kube-verdict -n kube-system --wait")
+		// An agent that has yet to end would bring its tables back.
+		s.shell("kubectl -n kube-system wait --for=delete pod --selector app.kubernetes.io/name=kube-verdict --timeout=2m")
 		s.onEachNode(os.Getenv("KUBE_VERDICT_IMAGE"), "/kube-verdict cleanup")
 	}
 }
@@ -65,10 +62,19 @@ func (s *scene) kubeProxy(args ...string) {
 	s.shell("hack/kind/kind.sh proxy " + strings.Join(args, " "))
 }
 
-// agentsReady waits until the agents of all nodes are, as they are wanted now.
+// agentsReady waits until each node has one agent, which is as it is wanted now and
+// ready, and all those before have ended: a rollout is complete while the last of them
+// does, and its status is a moment behind the pods.
 func (s *scene) agentsReady() {
 	s.t.Helper()
 	s.shell("kubectl -n kube-system rollout status daemonset kube-verdict --timeout=2m")
+	s.eventually("one agent on each node", func() error {
+		list, err := s.listAgents()
+		if err == nil {
+			err = testbed.OneOnEach(list, s.control.name, s.worker.name)
+		}
+		return err
+	})
 }
 
 func (s *scene) hasDaemonSet(name string) bool {
@@ -80,12 +86,19 @@ func (s *scene) hasDaemonSet(name string) bool {
 	return err == nil
 }
 
-// agents are the agents' pods.
+// agents are the agents' pods that have not been asked to end.
 func (s *scene) agents() []corev1.Pod {
 	s.t.Helper()
+	list, err := s.listAgents()
+	s.must(err)
+	return testbed.Staying(list)
+}
+
+// listAgents are all pods of agents, those that have yet to end among them.
+func (s *scene) listAgents() ([]corev1.Pod, error) {
 	list := &corev1.PodList{}
-	s.must(s.List(s.ctx, list, client.InNamespace(metav1.NamespaceSystem), client.MatchingLabels{"app.kubernetes.io/name": "kube-verdict"}))
-	return list.Items
+	err := s.List(s.ctx, list, client.InNamespace(metav1.NamespaceSystem), client.MatchingLabels{"app.kubernetes.io/name": "kube-verdict"})
+	return list.Items, err
 }
 
 // onEachNode runs a program of an image with the rights over each node's network.

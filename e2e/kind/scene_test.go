@@ -23,6 +23,8 @@ type scene struct {
 	t         *testing.T
 	ctx       context.Context
 	namespace string
+	// number is the scene's, among those of a run.
+	number int
 }
 
 // newScene makes a namespace for the test. When the test fails, what it did to the
@@ -32,7 +34,8 @@ func newScene(t *testing.T) *scene {
 	if testing.Short() {
 		t.Skip("needs a cluster, which -short leaves out")
 	}
-	s := &scene{cluster: shared, t: t, ctx: context.Background(), namespace: strings.ToLower(t.Name()) + fmt.Sprintf("-%x", time.Now().Unix()&0xffff)}
+	shared.scenes++
+	s := &scene{cluster: shared, t: t, ctx: context.Background(), number: shared.scenes, namespace: strings.ToLower(t.Name()) + fmt.Sprintf("-%x", time.Now().Unix()&0xffff)}
 	s.create(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: s.namespace}})
 	t.Cleanup(func() {
 		if t.Failed() {
@@ -127,12 +130,10 @@ func (s *scene) ready(pods ...*corev1.Pod) {
 			if err := s.Get(s.ctx, client.ObjectKeyFromObject(p), p); err != nil {
 				return err
 			}
-			for _, condition := range p.Status.Conditions {
-				if condition.Type == corev1.PodReady && condition.Status == corev1.ConditionTrue && len(p.Status.PodIPs) == 2 {
-					return nil
-				}
+			if !testbed.Ready(p) || len(p.Status.PodIPs) != 2 {
+				return fmt.Errorf("it is %s, %v", p.Status.Phase, p.Status.Conditions)
 			}
-			return fmt.Errorf("it is %s, %v", p.Status.Phase, p.Status.Conditions)
+			return nil
 		})
 	}
 }

@@ -33,16 +33,22 @@ func (s *scene) balanced(name string) *corev1.Service {
 	return svc
 }
 
-// spare is an address of each family on the nodes' network that nobody has. What is
-// sent there, and no node takes, ends on that network.
-func (s *scene) spare(number byte) (both []netip.Addr) {
+// spares is how many spare addresses a scene has.
+const spares = 8
+
+// spare is an address of each family on the nodes' network that nobody has, and no
+// scene before had: its namespace may still be there, and the older Service would have
+// the address. What is sent there, and no node takes, ends on that network.
+func (s *scene) spare(number int) (both []netip.Addr) {
 	for _, subnet := range s.control.subnets {
 		b := subnet.Addr().AsSlice()
 		for i := subnet.Bits(); i < len(b)*8; i++ {
 			b[i/8] |= 0x80 >> (i % 8)
 		}
-		b[len(b)-1] -= number + 1
 		a, _ := netip.AddrFromSlice(b)
+		for range s.number*spares + number + 1 {
+			a = a.Prev()
+		}
 		both = append(both, a)
 	}
 	return both
@@ -55,7 +61,7 @@ func (s *scene) spare(number byte) (both []netip.Addr) {
 // tells it by redirects (ICMP) that it ignores. Linux lets one limit stand for these and
 // for refusals, so that the outside is not told of refusals any more after the ninth
 // (ip_rt_send_redirect and icmpv4_xrlim_allow): the node sends no redirects.
-func (s *scene) balance(svc *corev1.Service, number byte, n *node) {
+func (s *scene) balance(svc *corev1.Service, number int, n *node) {
 	s.t.Helper()
 	_, err := n.run("sysctl", "-qw", "net.ipv4.conf.all.send_redirects=0", "net.ipv4.conf.eth0.send_redirects=0")
 	s.must(err)

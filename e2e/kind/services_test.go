@@ -154,8 +154,11 @@ func TestNothingToServe(t *testing.T) {
 	s.each(s.everywhere(), func(from *place) error {
 		if from.what != "outside" {
 			for _, to := range clusterIPs(svc) {
-				if err := s.told(from, "tcp", netip.AddrPortFrom(to.at.Addr(), 81), errRefused); err != nil {
-					return fmt.Errorf("a port that is not there: %w", err)
+				// Until the node knows the Service, what goes to its address is dropped.
+				if err := testbed.Wait(limit, "a port that is not there", func() error {
+					return s.told(from, "tcp", netip.AddrPortFrom(to.at.Addr(), 81), errRefused)
+				}); err != nil {
+					return err
 				}
 			}
 		}

@@ -15,6 +15,8 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/kube-verdict/kube-verdict/internal/testbed"
 )
 
 // A cluster moves from kube-proxy to kube-verdict and back, by the commands that
@@ -27,22 +29,23 @@ func TestTakeOverInIPTablesMode(t *testing.T) { takeOver(t, "iptables") }
 func takeOver(t *testing.T, mode string) {
 	m := newMove(t, mode)
 	m.calling("kube-proxy alone")
+	both := []string{m.control.name, m.worker.name}
 	after := map[string]func(){
 		"shadow":                           func() { m.scope("shadow"); m.sameAsPeer() },
-		"labelled":                         func() { m.scope("labelled") },
+		"labelled":                         func() { m.scope("labelled"); m.ours("one", false) },
 		"one Service is ours as well":      func() { m.ours("one", true); m.peerHas("one", true) },
 		"one Service gets the label":       func() { m.ours("one", true); m.peerHas("one", false) },
 		"all, with kube-proxy beside":      func() { m.scope("all"); m.ours("rest", true) },
-		"kube-proxy is stopped":            func() { m.peerPods(0); m.peerHas("rest", true) },
+		"kube-proxy is stopped":            func() { m.peerPods(); m.peerHas("rest", true) },
 		"kube-proxy's rules are removed":   m.peerGone,
 		"kube-proxy's health port is ours": func() { m.scope("all"); m.health(10256) },
 		"kube-proxy's health port is free": func() { m.scope("all"); m.health(10356) },
-		"kube-proxy is back":               func() { m.peerPods(2); m.health(10256); m.sameAsPeer("one") },
-		"labelled again":                   func() { m.scope("labelled"); m.peerPods(2); m.peerHas("rest", true) },
+		"kube-proxy is back":               func() { m.peerPods(both...); m.health(10256); m.sameAsPeer("one") },
+		"labelled again":                   func() { m.scope("labelled"); m.peerPods(both...); m.peerHas("rest", true) },
 		"the label is taken off":           func() { m.peerHas("one", true) },
 		"the Service is kube-proxy's":      func() { m.ours("one", false) },
 		"shadow again":                     func() { m.scope("shadow") },
-		"the agent ends":                   func() {},
+		"the agent ends":                   m.agentsGone,
 		"our tables are removed":           m.nothingLeft,
 	}
 	for _, step := range runbook(t) {
@@ -127,7 +130,7 @@ func newMove(t *testing.T, mode string) *move {
 	m.peer = daemons.Spec.Template.Spec.Containers[0].Image
 	for i, svc := range []*corev1.Service{m.one, m.rest, m.local} {
 		s.create(svc)
-		s.balance(svc, byte(i), s.control)
+		s.balance(svc, i, s.control)
 	}
 	s.servers("one", 1, 1)
 	s.servers("rest", 1, 1)
@@ -185,11 +188,7 @@ func (m *move) calling(what string) {
 // scope wants that all agents were told it.
 func (m *move) scope(want string) {
 	m.t.Helper()
-	agents := m.agents()
-	if len(agents) != 2 {
-		m.t.Errorf("there are %d agents, want one on each node", len(agents))
-	}
-	for _, a := range agents {
+	for _, a := range m.agents() {
 		args := a.Spec.Containers[0].Args
 		if slices.Contains(args, "--scope="+want) != (want != "all") {
 			m.t.Errorf("agent %s is told %v, want the scope %s", a.Name, args, want)
@@ -245,15 +244,16 @@ func (m *move) peerRules(n *node) (string, error) {
 	return n.run("nft", "list", "table", "ip", "kube-proxy")
 }
 
-// peerPods waits until so many pods of kube-proxy are ready, and no others are left.
-func (m *move) peerPods(want int32) {
+// peerPods waits until kube-proxy has one pod on each of these nodes, which is ready,
+// and no others are left.
+func (m *move) peerPods(nodes ...string) {
 	m.t.Helper()
 	m.shell("kubectl -n kube-system rollout status daemonset kube-proxy --timeout=2m")
-	m.eventually(fmt.Sprintf("%d pods of kube-proxy", want), func() error {
+	m.eventually(fmt.Sprintf("pods of kube-proxy on %v", nodes), func() error {
 		pods := &corev1.PodList{}
 		err := m.List(m.ctx, pods, client.InNamespace("kube-system"), client.MatchingLabels{"k8s-app": "kube-proxy"})
-		if err == nil && len(pods.Items) != int(want) {
-			err = fmt.Errorf("there are %d", len(pods.Items))
+		if err == nil {
+			err = testbed.OneOnEach(pods.Items, nodes...)
 		}
 		return err
 	})
@@ -315,7 +315,18 @@ func (m *move) health(port uint16) {
 	}
 }
 
-// nothingLeft wants that nodes have no table and the API no object of kube-verdict.
+// agentsGone wants that no agent is left: one would bring back what is removed next.
+func (m *move) agentsGone() {
+	m.t.Helper()
+	list, err := m.listAgents()
+	m.must(err)
+	if len(list) > 0 {
+		m.t.Errorf("%d agents are left", len(list))
+	}
+}
+
+// nothingLeft wants that nodes have no table, and waits until the API has no object of
+// kube-verdict: what a DaemonSet owned is removed in the background.
 func (m *move) nothingLeft() {
 	m.t.Helper()
 	for _, n := range m.nodes() {
@@ -325,15 +336,21 @@ func (m *move) nothingLeft() {
 			m.t.Errorf("%s has the tables\n%s", n.name, tables)
 		}
 	}
-	left := m.shell("kubectl api-resources --verbs=list --output=name | grep -v ^events | tr '\\n' , | sed 's/,$//' | xargs -I KINDS kubectl get KINDS --all-namespaces --ignore-not-found --output=name")
-	if !strings.Contains(left, "service/kubernetes\n") {
-		m.t.Errorf("these are not all objects:\n%s", left)
-	}
-	// The cluster may be called kube-verdict as well.
-	left = strings.NewReplacer(m.control.name, "control-plane", m.worker.name, "worker").Replace(left)
-	for name := range strings.Lines(left) {
-		if strings.Contains(name, "kube-verdict") || strings.Contains(name, "kubeverdict") {
-			m.t.Errorf("the API has %s", name)
+	m.eventually("the API to have nothing of ours", func() error {
+		left, err := m.cluster.shell(m.ctx, "kubectl api-resources --verbs=list --output=name | grep -v ^events | tr '\\n' , | sed 's/,$//' | xargs -I KINDS kubectl get KINDS --all-namespaces --ignore-not-found --output=name")
+		if err != nil {
+			return err
 		}
-	}
+		if !strings.Contains(left, "service/kubernetes\n") {
+			return fmt.Errorf("these are not all objects:\n%s", left)
+		}
+		// The cluster may be called kube-verdict as well.
+		left = strings.NewReplacer(m.control.name, "control-plane", m.worker.name, "worker").Replace(left)
+		for name := range strings.Lines(left) {
+			if strings.Contains(name, "kube-verdict") || strings.Contains(name, "kubeverdict") {
+				err = errors.Join(err, fmt.Errorf("it has %s", name))
+			}
+		}
+		return err
+	})
 }
