@@ -1,7 +1,6 @@
 package nft
 
 import (
-	"encoding/binary"
 	"fmt"
 	"strings"
 
@@ -149,37 +148,4 @@ func fieldTexts(f Family, fields []Field) []string {
 		texts[i] = field.spec(f).text
 	}
 	return texts
-}
-
-// udata is user data that the kernel keeps for nft: type, length, value.
-type udata []byte
-
-func (u udata) put(typ byte, value []byte) udata {
-	return append(append(u, typ, byte(len(value))), value...)
-}
-
-func (u udata) put32(typ byte, value uint32) udata {
-	return u.put(typ, binary.NativeEndian.AppendUint32(nil, value))
-}
-
-// exprUdata describes an expression: its number, then its own attributes.
-func exprUdata(number uint32, attributes ...uint32) udata {
-	var inner udata
-	for i, a := range attributes {
-		inner = inner.put32(byte(i), a)
-	}
-	return udata(nil).put32(0, number).put(1, inner)
-}
-
-// typeofUdata describes the concatenation of fields. A single field stands for
-// itself.
-func typeofUdata(f Family, fields []Field) udata {
-	if len(fields) == 1 {
-		return fields[0].spec(f).udata()
-	}
-	var parts udata
-	for i, field := range fields {
-		parts = parts.put(byte(i), field.spec(f).udata())
-	}
-	return udata(nil).put32(0, nftExprConcat).put(1, parts)
 }

@@ -104,17 +104,16 @@ func (s *Set) Flags() uint32 {
 	return flags
 }
 
-// Matches says that the kernel's set has this set's schema.
+// Matches reports whether the kernel's set is this one. What the kernel keeps for nft
+// alone counts by its meaning: it can't be changed, packets don't notice it, and each
+// version of nft, and older ones of ours, describe the same types in other ways.
 func (s *Set) Matches(f Family, h *HeldSet) bool {
-	keyType, dataType := s.TypeIDs(f)
-	dataLen := uint32(s.DataLen(f))
+	sameData := sameTypes(f, s.Data, h.DataType) && h.DataLen == uint32(s.DataLen(f))
 	if s.Verdicts {
-		// The kernel's length of a verdict is that of its own structure.
-		dataType, dataLen = verdictType, h.DataLen
+		sameData = h.DataType == verdictType // its length is that of the kernel's own structure
 	}
-	return h.KeyType == keyType && h.KeyLen == uint32(s.KeyLen(f)) &&
-		h.DataType == dataType && h.DataLen == dataLen &&
-		h.Flags == s.Flags() && h.Counted == s.Counted && bytes.Equal(h.UserData, s.UserData(f))
+	return sameData && sameTypes(f, s.Key, h.KeyType) && h.KeyLen == uint32(s.KeyLen(f)) &&
+		h.Flags == s.Flags() && h.Counted == s.Counted && setComment(h.UserData) == s.Comment
 }
 
 // SameBase says that the kernel calls its chain where it calls this one.

@@ -178,11 +178,11 @@ func TestSetMatches(t *testing.T) {
 		return h
 	}
 	sets := []*Set{
-		{Key: []Field{SourceAddr{}}}, {Key: []Field{DestAddr{}}}, {Key: []Field{SourceAddr{}}, Comment: "c"},
+		{Key: []Field{SourceAddr{}}}, {Key: []Field{DestPort{}}}, {Key: []Field{SourceAddr{}}, Comment: "c"},
 		{Key: []Field{SourceAddr{}}, Verdicts: true}, {Key: []Field{SourceAddr{}}, Data: []Field{DestAddr{}}},
 		{Key: []Field{SourceAddr{}}, Data: []Field{DestAddr{}}, Dynamic: true}, {Key: []Field{SourceAddr{}}, Data: []Field{DestPort{}}},
 		{Key: []Field{SourceAddr{}}, Interval: true}, {Key: []Field{SourceAddr{}, DestPort{}}, Interval: true}, {Key: []Field{SourceAddr{}, DestPort{}}},
-		{Key: []Field{Random{Mod: 2}}}, {Key: []Field{Random{Mod: 3}}},
+		{Key: []Field{Random{Mod: 2}}}, {Key: []Field{Priority{}}}, {Key: []Field{SourceAddr{}, Random{Mod: 2}}}, {Key: []Field{SourceAddr{}, Priority{}}},
 	}
 	for _, f := range []Family{IPv4, IPv6} {
 		for i, s := range sets {
@@ -199,6 +199,67 @@ func TestSetMatches(t *testing.T) {
 	// A concatenation of ranges is no pair of elements to the kernel.
 	if f := sets[8].Flags(); f != unix.NFT_SET_INTERVAL|setConcat || sets[8].Paired() || !sets[7].Paired() {
 		t.Errorf("the flags are %#x", f)
+	}
+}
+
+// A set's user data can't be changed. Tables of versions that described the same types
+// in another way are not replaced for it.
+func TestSetMatchesWhatOthersDescribe(t *testing.T) {
+	verdicts := &Set{Key: []Field{DestAddr{}, DestPort{}}, Verdicts: true, Comment: "c"}
+	slots := &Set{Key: []Field{DestAddr{}, Random{Mod: 2}}, Data: []Field{DestAddr{}}, Comment: "c"}
+	// As versions up to the one that knew nft 0.9.8 wrote them.
+	described := func(s *Set, data udata) udata {
+		u := udata(nil).put32(setUdataKeyOrder, 0).put32(setUdataDataOrder, 0)
+		u = u.put(setUdataKeyTypeof, typeofUdata(IPv4, s.Key)).put(setUdataDataTypeof, data)
+		return u.put32(setUdataDataInterval, 0).put(setUdataComment, []byte("c\x00"))
+	}
+	type held struct {
+		set      *Set
+		key      uint32
+		userData udata
+	}
+	for name, tc := range map[string]struct {
+		held
+		want bool
+	}{
+		"a typeof of verdicts":       {held{verdicts, 7<<6 | 13, described(verdicts, exprUdata(nftExprVerdict))}, true},
+		"a number without a type":    {held{slots, 7<<6 | 4, described(slots, typeofUdata(IPv4, slots.Data))}, true},
+		"a mark":                     {held{slots, 7<<6 | 19, described(slots, typeofUdata(IPv4, slots.Data))}, true},
+		"another type of number":     {held{slots, 7<<6 | 13, described(slots, typeofUdata(IPv4, slots.Data))}, false},
+		"one more part":              {held{slots, 7<<12 | 7<<6 | 19, described(slots, nil)}, false},
+		"no comment":                 {held{slots, 7<<6 | 19, nil}, false},
+		"another comment":            {held{slots, 7<<6 | 19, udata(nil).put(setUdataComment, []byte("d\x00"))}, false},
+		"user data that is cut":      {held{slots, 7<<6 | 19, udata{setUdataComment, 9, 'c'}}, false},
+		"a comment and nothing else": {held{slots, 7<<6 | 19, udata{setUdataComment, 2, 'c', 0}}, true},
+	} {
+		h := &HeldSet{KeyType: tc.key, KeyLen: 8, Flags: tc.set.Flags(), DataType: 7, DataLen: 4, UserData: tc.userData}
+		if tc.set.Verdicts {
+			h.DataType, h.DataLen = unix.NFT_DATA_VERDICT, 16
+		}
+		if got := tc.set.Matches(IPv4, h); got != tc.want {
+			t.Errorf("%s: it matches: %t", name, got)
+		}
+	}
+}
+
+// No user data of a verdict map has a typeof: nft 0.9.8 crashes on it.
+func TestVerdictsHaveNoTypeof(t *testing.T) {
+	literal, _ := Spread{Over: []string{"a", "b"}}.Literal()
+	for _, s := range []*Set{{Key: []Field{Priority{}}, Verdicts: true}, {Key: []Field{DestAddr{}, L4Proto{}, DestPort{}}, Verdicts: true}, literal} {
+		for _, f := range []Family{IPv4, IPv6} {
+			u := udata(s.UserData(f))
+			if key, data := u.get(setUdataKeyTypeof), u.get(setUdataDataTypeof); key != nil || data != nil {
+				t.Errorf("%s %v: the typeof is %x : %x", f, s.Key, key, data)
+			}
+		}
+	}
+	s := &Set{Key: []Field{DestAddr{}, L4Proto{}, DestPort{}}, Verdicts: true}
+	if got, want := s.types(IPv6), "type ipv6_addr . inet_proto . inet_service : verdict"; got != want {
+		t.Errorf("it is declared as %q, want %q", got, want)
+	}
+	// nft takes no "type integer".
+	if s := (&Set{Key: []Field{DestAddr{}, Random{Mod: 2}}, Verdicts: true}); s.types(IPv4) != "typeof ip daddr . numgen random mod 2 : verdict" {
+		t.Errorf("it is declared as %q", s.types(IPv4))
 	}
 }
 

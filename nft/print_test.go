@@ -69,8 +69,8 @@ func TestDatatypes(t *testing.T) {
 	if a, b := FieldLen(IPv4, DestPort{}), FieldLen(IPv6, SourceAddr{}); a != 2 || b != 16 {
 		t.Errorf("a port is %d bytes, an address %d", a, b)
 	}
-	// nft's numbers: 8 for an IPv6 address, 12 a protocol, 13 a port, 4 a number.
-	if got, want := typeID(IPv6, fields), uint32(8<<18|12<<12|13<<6|4); got != want {
+	// nft's numbers: 8 for an IPv6 address, 12 a protocol, 13 a port, 19 a mark.
+	if got, want := typeID(IPv6, fields), uint32(8<<18|12<<12|13<<6|19); got != want {
 		t.Errorf("the type is %#x, want %#x", got, want)
 	}
 }
@@ -135,7 +135,7 @@ func TestTableText(t *testing.T) {
 	const want = `table ip t {
 	comment "ours"
 	map services {
-		typeof ip daddr . meta l4proto . th dport : verdict
+		type ipv4_addr . inet_proto . inet_service : verdict
 		comment "all"
 		elements = { 10.96.0.1 . tcp . 80 comment "ns/web" : goto web }
 	}
@@ -204,7 +204,7 @@ func TestTransactionText(t *testing.T) {
 		Op{Verb: Delete, Table: c.Table, Chain: c.Chains[0]},
 		Op{Verb: Delete, Table: c.Table})
 	const want = `add table ip t { comment "ours"; }
-add map ip t services { typeof ip daddr . meta l4proto . th dport : verdict; comment "all"; }
+add map ip t services { type ipv4_addr . inet_proto . inet_service : verdict; comment "all"; }
 add map ip t slots { typeof ip daddr . numgen random mod 2 : ip daddr . th dport; }
 add set ip t ranges { typeof ip saddr; flags interval; }
 add map ip t kept { typeof ip saddr : ip daddr; size 10; flags dynamic,timeout; }

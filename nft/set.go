@@ -99,57 +99,10 @@ func (s *Set) DataLen(f Family) int { return KeyLen(f, s.Data) }
 // KeyLen is the length in bytes of a key.
 func (s *Set) KeyLen(f Family) int { return KeyLen(f, s.Key) }
 
-// User data types of a set, as nft 1.0.6 writes them.
-const (
-	setUdataKeyOrder     = 0
-	setUdataDataOrder    = 1
-	setUdataKeyTypeof    = 3
-	setUdataDataTypeof   = 4
-	setUdataDataInterval = 6
-	setUdataComment      = 7
-)
-
-// UserData is what nft keeps with a set to print it again, byte for byte as
-// nft 1.0.6 writes it: newer forms crash older binaries.
-func (s *Set) UserData(f Family) []byte {
-	order := func(fields []Field) uint32 {
-		if len(fields) == 1 {
-			return fields[0].spec(f).typ.order
-		}
-		return 0
-	}
-	var u udata
-	u = u.put32(setUdataKeyOrder, order(s.Key))
-	if s.Kind() == "map" {
-		u = u.put32(setUdataDataOrder, order(s.Data))
-	}
-	if !s.Literal {
-		u = u.put(setUdataKeyTypeof, typeofUdata(f, s.Key)) // a rule shows it
-	}
-	if s.Kind() == "map" {
-		data := exprUdata(nftExprVerdict)
-		if !s.Verdicts {
-			data = typeofUdata(f, s.Data)
-		}
-		u = u.put(setUdataDataTypeof, data).put32(setUdataDataInterval, 0)
-	}
-	if s.Comment != "" {
-		u = u.put(setUdataComment, append([]byte(s.Comment), 0))
-	}
-	return u
-}
-
 // schema is the set's declaration without its elements, each line indented.
 func (s *Set) schema(f Family, indent string) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%stypeof %s", indent, fieldsText(f, s.Key))
-	switch {
-	case s.Verdicts:
-		b.WriteString(" : verdict")
-	case len(s.Data) > 0:
-		b.WriteString(" : " + fieldsText(f, s.Data))
-	}
-	b.WriteByte('\n')
+	b.WriteString(indent + s.types(f) + "\n")
 	if s.Counted {
 		b.WriteString(indent + "counter\n")
 	}
@@ -167,6 +120,24 @@ func (s *Set) schema(f Family, indent string) string {
 	}
 	return b.String()
 }
+
+// types declares the set's key and data. nft up to 0.9.8 ends with a segmentation
+// fault when it lists a verdict map that has a typeof, so ours have a type.
+func (s *Set) types(f Family) string {
+	switch {
+	case s.typed(f):
+		return "type " + typeNames(f, s.Key) + " : verdict"
+	case s.Verdicts:
+		return "typeof " + fieldsText(f, s.Key) + " : verdict"
+	case len(s.Data) > 0:
+		return "typeof " + fieldsText(f, s.Key) + " : " + fieldsText(f, s.Data)
+	}
+	return "typeof " + fieldsText(f, s.Key)
+}
+
+// typed reports whether the set is declared by types instead of a typeof: a verdict
+// map, if nft has names for all types in its key.
+func (s *Set) typed(f Family) bool { return s.Verdicts && typeNames(f, s.Key) != "" }
 
 // Text is the element as nft lists it.
 func (s *Set) Text(f Family, e Element) string {

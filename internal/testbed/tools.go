@@ -25,3 +25,12 @@ func Tool(name string) (string, error) {
 	}
 	return path, nil
 }
+
+// Nfts are the versions of nft that tests of what nft reads try: the programs that
+// KUBE_VERDICT_NFT names, separated by colons, or else the one in PATH.
+func Nfts() []string {
+	if all := os.Getenv("KUBE_VERDICT_NFT"); all != "" {
+		return filepath.SplitList(all)
+	}
+	return []string{"nft"}
+}

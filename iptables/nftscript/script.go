@@ -73,14 +73,22 @@ func (t *translator) family() string {
 	return "ip"
 }
 
+// addressType is nft's word for the type of an address of the dump.
+func (t *translator) addressType() string {
+	if t.is6 {
+		return "ipv6_addr"
+	}
+	return "ipv4_addr"
+}
+
 func (t *translator) text() string {
 	var b strings.Builder
 	id := t.family() + " " + layout.TableName
 	fmt.Fprintf(&b, "add table %s\ndelete table %s\n\ntable %s {\n", id, id, id)
 	b.WriteString("\tcomment \"Service traffic, translated from iptables by kube-verdict\"\n")
 	for _, m := range t.maps {
-		fmt.Fprintf(&b, "\tmap %s {\n\t\ttypeof %s daddr . meta l4proto . th dport : verdict\n\t\telements = { %s }\n\t}\n\n",
-			m.name, t.family(), strings.Join(m.elements, ",\n\t\t\t     "))
+		fmt.Fprintf(&b, "\tmap %s {\n\t\ttype %s . inet_proto . inet_service : verdict\n\t\telements = { %s }\n\t}\n\n",
+			m.name, t.addressType(), strings.Join(m.elements, ",\n\t\t\t     "))
 	}
 	names := make([]string, 0, len(t.sets))
 	for name := range t.sets {

@@ -202,6 +202,51 @@ func TestStockNftAgrees(t *testing.T) {
 	}
 }
 
+// A table of a version that declared verdict maps by a typeof is not replaced.
+func TestOlderDescriptionsMatch(t *testing.T) {
+	table, elements := sample(nft.IPv4)
+	text := nft.Contents{Table: table, Elements: elements}.String()
+	older := strings.Replace(text, "type ipv4_addr . inet_proto . inet_service : verdict", "typeof ip daddr . meta l4proto . th dport : verdict", 1)
+	if older == text {
+		t.Fatal("the text has no verdict map")
+	}
+	conn, ns := open(t)
+	if _, err := ns.RunInput(strings.NewReader(older), "nft", "-f", "-"); err != nil {
+		t.Fatal(err)
+	}
+	held, err := conn.Read(table.ID())
+	if err != nil {
+		t.Fatal(err)
+	}
+	same(t, "the older text", table, held)
+}
+
+// Nothing of ours breaks a version of nft that a node may have: it lists our tables, and
+// lists and changes those of others next to them.
+func TestEveryNftLists(t *testing.T) {
+	for _, program := range testbed.Nfts() {
+		t.Run(program, func(t *testing.T) {
+			conn, ns := open(t)
+			for _, f := range []nft.Family{nft.IPv4, nft.IPv6} {
+				table, elements := sample(f)
+				commit(t, conn, fill(table, elements))
+			}
+			for _, args := range [][]string{
+				{"list", "ruleset"}, {"-a", "list", "table", "ip", "sample"}, {"list", "map", "ip6", "sample", "verdicts"}, {"list", "chain", "ip", "sample", "two"},
+				{"add", "table", "inet", "theirs"}, {"add", "chain", "inet", "theirs", "c"}, {"add", "rule", "inet", "theirs", "c", "accept"},
+			} {
+				run(t, ns, program, args...)
+			}
+			listing := run(t, ns, program, "list", "ruleset")
+			for _, want := range []string{"10.0.0.1 . udp . 53 ", "fd00::1 . udp . 53 ", "goto two", "table inet theirs"} {
+				if !strings.Contains(listing, want) {
+					t.Errorf("it lists no %q:\n%s", want, listing)
+				}
+			}
+		})
+	}
+}
+
 // same says that all schemas and rules of a table are those that were read.
 func same(t *testing.T, what string, table *nft.Table, held *nft.Held) {
 	t.Helper()
