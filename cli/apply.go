@@ -93,8 +93,7 @@ type applier struct {
 	layout     dataplane.Layout
 	programmer *dataplane.Programmer
 	flows      *conntrack.Changes
-	// known are the Services of the last time, told those with a complaint.
-	known map[proxy.Name]bool
+	// told are the Services with a complaint.
 	told  map[proxy.Name]bool
 	wrong int
 }
@@ -103,13 +102,13 @@ type applier struct {
 // already.
 var (
 	errWrong      = errors.New("some input was left out (see above); the rest is programmed")
-	errIncomplete = errors.New("some input was left out (see above); the rest is programmed, and nothing was removed from the kernel")
+	errIncomplete = errors.New("some input was left out (see above); the rest is programmed, and no Service was removed from the kernel, as that input may have one")
 	errNothing    = errors.New("no Service could be read (see above): nothing was written, and nothing was removed from the kernel")
 )
 
 func (a *applier) start() {
 	a.programmer = dataplane.NewProgrammer(dataplane.NewWriter(a.conn, a.layout), logr.Discard(), a)
-	a.known, a.flows = map[proxy.Name]bool{}, &conntrack.Changes{}
+	a.flows = &conntrack.Changes{}
 }
 
 func (a *applier) dryRun() error {
@@ -117,10 +116,17 @@ func (a *applier) dryRun() error {
 	if err != nil {
 		return err
 	}
-	tx, err := dataplane.Difference(a.conn, a.layout, input.networks, input.granted(a.errs), !input.complete)
-	if err != nil {
+	paper, written := dataplane.DryRun(a.conn)
+	a.flows = &conntrack.Changes{}
+	a.programmer = dataplane.NewProgrammer(dataplane.NewWriter(paper, a.layout), logr.Discard(), a)
+	a.put(input)
+	if err := a.programmer.Round(); err != nil {
 		return err
 	}
+	if err := a.programmer.Settle(); err != nil {
+		return err
+	}
+	tx := written()
 	if len(tx) == 0 {
 		fmt.Fprintln(a.errs, "no difference: the kernel holds just this")
 	}
@@ -131,6 +137,26 @@ func (a *applier) dryRun() error {
 		return errors.New("some input was left out (see above)")
 	}
 	return nil
+}
+
+// put gives the Programmer the manifests as they are now. What could not be read may
+// have named any Service that is not among the rest.
+func (a *applier) put(input *input) {
+	a.programmer.SetNetworks(input.networks)
+	now := map[proxy.Name]bool{}
+	for _, svc := range input.services {
+		now[svc.Name] = true
+		a.programmer.Update(svc)
+	}
+	if !input.complete {
+		a.programmer.KeepOthers()
+		return
+	}
+	for _, name := range a.programmer.Names() {
+		if !now[name] {
+			a.programmer.Delete(name)
+		}
+	}
 }
 
 // apply brings the manifests as they are now into the kernel.
@@ -144,34 +170,15 @@ func (a *applier) apply() error {
 	if !input.complete && len(input.services) == 0 {
 		return errNothing
 	}
-	a.programmer.SetNetworks(input.networks)
-	now := map[proxy.Name]bool{}
-	for _, svc := range input.services {
-		now[svc.Name] = true
-		a.programmer.Update(svc)
-	}
-	if input.complete {
-		for name := range a.known {
-			if !now[name] {
-				a.programmer.Delete(name)
-			}
-		}
-		a.known = now
-	} else {
-		for name := range now {
-			a.known[name] = true
-		}
-	}
+	a.put(input)
 	if err := a.programmer.Round(); err != nil {
 		return err
 	}
 	if err := a.cleanUp(); err != nil {
 		return err
 	}
-	if input.complete {
-		if err := a.programmer.Settle(); err != nil {
-			return err
-		}
+	if err := a.programmer.Settle(); err != nil {
+		return err
 	}
 	a.summary(input, before, time.Since(start))
 	if err := a.programmer.Verify(); err != nil {

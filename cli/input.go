@@ -15,8 +15,8 @@ import (
 type input struct {
 	services []proxy.Service
 	networks layout.Networks
-	// complete says that every Service in them was understood; what is missing
-	// is gone.
+	// complete reports whether every document was read: a Service that is missing is
+	// gone.
 	complete bool
 	// wrong says that something was left out.
 	wrong bool
@@ -73,12 +73,11 @@ func (o *options) input(objects *manifests.Objects, errs io.Writer) (*input, err
 		key := types.NamespacedName{Namespace: svc.Namespace, Name: svc.Name}
 		if unread && len(objects.Slices[key]) == 0 {
 			fmt.Fprintf(errs, "warning: service %s is left as it is: its EndpointSlices may be among what could not be read\n", key)
-			in.services = append(in.services, proxy.Service{Name: proxy.Name{Namespace: svc.Namespace, Name: svc.Name}, Partial: true})
+			in.services = append(in.services, proxy.NothingRead(proxy.Name{Namespace: svc.Namespace, Name: svc.Name}))
 			continue
 		}
 		model, problems := proxy.Build(svc, objects.Slices[key], local.Node)
 		in.tell(errs, problems)
-		in.complete = in.complete && !model.Partial
 		in.services = append(in.services, model)
 	}
 	return in, nil

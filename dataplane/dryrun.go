@@ -26,6 +26,12 @@ type paper struct {
 	written nft.Transaction
 }
 
+// DryRun is a Kernel that is read but not written, and what would be written to it.
+func DryRun(k Kernel) (Kernel, func() nft.Transaction) {
+	p := &paper{Kernel: k}
+	return p, func() nft.Transaction { return p.written }
+}
+
 func (p *paper) Commit(tx nft.Transaction) error {
 	p.written = append(p.written, tx...)
 	return nil

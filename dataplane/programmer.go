@@ -50,6 +50,9 @@ type Programmer struct {
 	contested bool
 	// loaded says that all Services have been programmed once.
 	loaded bool
+	// keepOthers is KeepOthers'; recovered reports whether the kernel was asked for
+	// what nobody else knows.
+	keepOthers, recovered bool
 	// sweeps says when the next step of a sweep may begin.
 	sweeps *rate.Limiter
 	// unsettled are Services whose change may not have been brought about.
@@ -189,7 +192,7 @@ func (p *Programmer) Run(ctx context.Context, ready func()) error {
 		if p.readBack {
 			p.readBack, quiet = false, nil // it was about what was known before
 		}
-		if quiet == nil && p.adopted && !p.broken && p.maySweep() {
+		if quiet == nil && p.adopted && !p.broken && p.writer.Stale() {
 			now := time.Now()
 			if due.IsZero() {
 				due = now.Add(p.sweeps.ReserveN(now, 1).DelayFrom(now))
@@ -275,11 +278,18 @@ func (p *Programmer) round() error {
 	}
 	names := p.take()
 	var changes []Change
+	adopted := false
 	if !p.adopted {
 		if err := p.writer.Adopt(); err != nil {
 			return err
 		}
-		p.adopted, p.readBack = true, true
+		if !p.recovered {
+			if err := p.recover(); err != nil {
+				return err
+			}
+			p.recovered = true
+		}
+		p.adopted, p.readBack, adopted = true, true, true
 		clear(p.setAside)
 		changes = p.all()
 	} else {
@@ -294,6 +304,11 @@ func (p *Programmer) round() error {
 	if err != nil {
 		p.unsettled = append(p.unsettled, names...)
 		return err
+	}
+	if adopted {
+		if err := p.keepRefused(failures); err != nil {
+			return err
+		}
 	}
 	for _, f := range failures {
 		pairs = slices.DeleteFunc(pairs, func(a Applied) bool { return a.Name == f.Name })
@@ -389,20 +404,8 @@ func (p *Programmer) note(changes []Change, failures []Failure) {
 	}
 }
 
-// maySweep says that there is something that no Service wants. While part of a
-// Service can't be understood, it may be what that part had; it has had nothing
-// where packets pass by.
-func (p *Programmer) maySweep() bool {
-	return p.writer.Stale() && (p.cluster.Partial() == 0 || p.writer.Bypassed())
-}
-
 // Settle deletes what no Service wants and waits until that is done.
-func (p *Programmer) Settle() error {
-	if !p.maySweep() {
-		return nil
-	}
-	return p.writer.Sweep()
-}
+func (p *Programmer) Settle() error { return p.writer.Sweep() }
 
 // Verify reads the kernel back and says how it differs from what was written.
 // What no Service wants counts as a difference only after Settle.

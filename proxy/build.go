@@ -54,7 +54,9 @@ func build(svc *corev1.Service, endpointSlices []*discoveryv1.EndpointSlice, nod
 	}
 	out.HealthCheck = b.healthCheck(families(ways[0]), backends)
 	b.end("spec")
-	out.Partial = b.lost
+	if b.unread.any() {
+		out.Unread = b.unread.beside(ways, seen, seenNodePorts)
+	}
 	return out, list
 }
 
@@ -77,12 +79,12 @@ type builder struct {
 	list       *[]Problem
 	// reachable are the frontends so far.
 	reachable map[claim]bool
-	// lost says that a frontend or a port could not be understood.
-	lost bool
+	// unread is what could not be understood.
+	unread Unread
 }
 
+// leaveOut notes what is left out and was understood.
 func (b *builder) leaveOut(reason, field, format string, args ...any) {
-	b.lost = true
 	b.add(false, reason, field, format, args...)
 }
 
@@ -98,10 +100,12 @@ func (b *builder) port(i int, seen map[listener]int) (Port, bool) {
 	field := func(part string) string { return fmt.Sprintf("spec.ports[%d]%s", i, part) }
 	protocol, ok := parseProtocol(p.Protocol)
 	if !ok {
+		b.unread.Ports = append(b.unread.Ports, p.Name)
 		b.leaveOut(ReasonUnknownProto, field(".protocol"), "%q is not TCP, UDP or SCTP; the port is left out", p.Protocol)
 		return Port{}, false
 	}
 	if p.Port < 1 || p.Port > 65535 {
+		b.unread.Ports = append(b.unread.Ports, p.Name)
 		b.leaveOut(ReasonInvalidPort, field(".port"), "%d is not a port number from 1 to 65535; the port is left out", p.Port)
 		return Port{}, false
 	}
@@ -135,6 +139,7 @@ func (b *builder) nodePort(i int, seen map[listener]int) uint16 {
 	}
 	field := func() string { return fmt.Sprintf("spec.ports[%d].nodePort", i) }
 	if p.NodePort < 1 || p.NodePort > 65535 {
+		b.unread.NodePorts = append(b.unread.NodePorts, p.Name)
 		b.leaveOut(ReasonInvalidPort, field(), "%d is not a port number from 1 to 65535; the NodePort is left out", p.NodePort)
 		return 0
 	}
@@ -148,11 +153,13 @@ func (b *builder) nodePort(i int, seen map[listener]int) uint16 {
 	return at.port
 }
 
-// address reads an address that a Service is reached at, in that field.
-func (b *builder) address(text string, field func() string) (netip.Addr, bool) {
+// address reads an address that a Service is reached at, in that field. One that can
+// be read and is of no use was not meant to be another one.
+func (b *builder) address(text string, kind FrontendKind, field func() string) (netip.Addr, bool) {
 	addr, canonical, ok := ParseAddr(text)
 	switch {
 	case !ok:
+		b.unread.Addresses[kind] = true
 		b.leaveOut(ReasonInvalidAddress, field(), "%q is not an IP address; %s", text, fixAddress)
 		return addr, false
 	case unusable(addr) != "":
@@ -174,12 +181,13 @@ func (b *builder) clusterIPs() []netip.Addr {
 	case len(texts) > 0 && first != "" && first != texts[0]:
 		b.add(true, ReasonInvalidAddress, "spec.clusterIP", "says %s, but spec.clusterIPs[0] is %s, which counts", first, texts[0])
 	case len(texts) == 0:
+		b.unread.Addresses[ClusterIP] = true
 		b.leaveOut(ReasonNoClusterIP, "spec.clusterIP", "there is none: the API server allocates it; in a manifest without an API server, write one")
 	}
 	var vips []netip.Addr
 	for i, text := range texts {
 		field := func() string { return fmt.Sprintf(format, i) }
-		addr, ok := b.address(text, field)
+		addr, ok := b.address(text, ClusterIP, field)
 		if !ok {
 			continue
 		}

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"os"
 	"reflect"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -274,11 +275,11 @@ func TestProblems(t *testing.T) {
 			if got := lines(svc); got != tc.want {
 				t.Errorf("the model is\n%swant\n%s", got, tc.want)
 			}
-			// Partial keeps what was programmed: it is for a Service that can't be
-			// understood, not for endpoints, of which the rest goes on.
-			want := !strings.HasPrefix(tc.problems, "warning: ") && strings.Contains(tc.problems, " service ")
-			if svc.Partial != want {
-				t.Errorf("Partial is %t, want %t", svc.Partial, want)
+			// What was programmed stays of a Service's part that can't be read, not of one
+			// that can and is of no use, nor of endpoints, of which the rest goes on.
+			want := unreadable.MatchString(tc.problems)
+			if got := svc.Unread != nil; got != want {
+				t.Errorf("a part can't be understood: %t, want %t", got, want)
 			}
 			for _, p := range list {
 				if p.Error() != p.String() {
@@ -288,6 +289,9 @@ func TestProblems(t *testing.T) {
 		})
 	}
 }
+
+// unreadable are the problems by which a part of a Service can't be understood.
+var unreadable = regexp.MustCompile(`(?m) service .*(is not an IP address|spec.ports.* is not |there is none: the API server)`)
 
 func TestHandles(t *testing.T) {
 	for _, tc := range []struct {

@@ -22,7 +22,6 @@ type Cluster struct {
 	owners  map[claim]Name
 	rivals  map[claim][]Name
 	numbers numbers
-	partial int
 }
 
 // claim is what only one Service can have.
@@ -54,16 +53,34 @@ func NewCluster() *Cluster {
 // Len is the number of Services.
 func (c *Cluster) Len() int { return len(c.services) }
 
-// Partial is the number of Services of which a part could not be understood.
-func (c *Cluster) Partial() int { return c.partial }
+// Has reports whether there is a Service of that name.
+func (c *Cluster) Has(name Name) bool {
+	_, has := c.services[name]
+	return has
+}
+
+// Names are the names of all Services, in no order.
+func (c *Cluster) Names() iter.Seq[Name] { return maps.Keys(c.services) }
+
+// Unread are the Services of which a part could not be understood, in no order and
+// with all that they claim.
+func (c *Cluster) Unread() iter.Seq[Service] {
+	return func(yield func(Service) bool) {
+		for _, svc := range c.services {
+			if svc.Unread != nil && !yield(svc) {
+				return
+			}
+		}
+	}
+}
 
 // Set says what a Service is now, and gives its name, if it is another than
 // before, and those of all Services that are granted something else for it, in
-// order. Of a Service that is Partial
-// the ports stay that it had and does not have now.
+// order. Of what could not be
+// understood of it, what it had stays.
 func (c *Cluster) Set(svc Service) []Name {
 	old, had := c.services[svc.Name]
-	if had && svc.Partial {
+	if had && svc.Unread != nil {
 		svc = svc.keeping(old)
 	}
 	svc = c.numbers.number(svc, old)
@@ -76,9 +93,6 @@ func (c *Cluster) Set(svc Service) []Name {
 	}
 	affected := []Name{svc.Name}
 	c.services[svc.Name] = svc
-	if svc.Partial {
-		c.partial++
-	}
 	for at := range claims(svc) {
 		owner, taken := c.owners[at]
 		switch {
@@ -117,9 +131,6 @@ func (c *Cluster) Delete(name Name) []Name {
 // another one.
 func (c *Cluster) withdraw(svc Service) map[claim]Name {
 	passed := map[claim]Name{}
-	if svc.Partial {
-		c.partial--
-	}
 	for at := range claims(svc) {
 		rivals := c.rivals[at]
 		if c.owners[at] != svc.Name {
@@ -217,16 +228,22 @@ func (c *Cluster) All() iter.Seq[Service] {
 	}
 }
 
-// keeping is a Service that could not be understood in full, with the ports
-// that it had before and does not have now.
+// keeping is a Service that could not be understood in full, with what it had before
+// of that part.
 func (s Service) keeping(old Service) Service {
+	if s.Unread.All {
+		old.Unread = s.Unread
+		return old
+	}
 	has := map[claim]bool{}
 	for at := range claims(s) {
 		has[at] = true
 	}
 	ports := slices.Clone(s.Ports)
 	for _, port := range old.Ports {
-		kept := slices.DeleteFunc(slices.Clone(port.Frontends), func(f Frontend) bool { return has[claimOf(&port, f)] })
+		kept := slices.DeleteFunc(slices.Clone(port.Frontends), func(f Frontend) bool {
+			return has[claimOf(&port, f)] || !s.Unread.keeps(&port, f)
+		})
 		if len(kept) > 0 {
 			port.Frontends = kept
 			ports = append(ports, port)

@@ -172,9 +172,6 @@ func TestPartialServiceKeepsWhatItHad(t *testing.T) {
 	c := proxy.NewCluster()
 	c.Set(claiming(t, "a", 2020, "clusterIP: 10.96.0.1, externalIPs: [192.0.2.1], ports: ["+port80+", "+port81+"]", "10.0.0.1"))
 	c.Set(claiming(t, "b", 2021, "clusterIP: 10.96.0.1, ports: ["+port81+"]"))
-	if c.Partial() != 0 {
-		t.Errorf("%d are partial", c.Partial())
-	}
 	// Port 81 is a mistake now, as is the external IP.
 	wantNames(t, "a mistake", c.Set(claiming(t, "a", 2020, "clusterIP: 10.96.0.1, externalIPs: [192.0.2], ports: ["+port80+", {name: more, port: 99999}]", "10.0.0.2")), "a")
 	const kept = `
@@ -185,33 +182,24 @@ a: external 192.0.2.1:81/tcp -> none
 b: not 10.96.0.1:81/tcp, a's
 `
 	wantGranted(t, "kept", c, kept)
-	if c.Partial() != 1 {
-		t.Errorf("%d are partial", c.Partial())
-	}
 	// The same mistake again: what was kept is kept on.
 	wantNames(t, "again", c.Set(claiming(t, "a", 2020, "clusterIP: 10.96.0.1, externalIPs: [192.0.2], ports: ["+port80+", {name: more, port: 99999}]", "10.0.0.2")))
 	wantGranted(t, "still kept", c, kept)
 	// Nothing at all could be read, as when its slices are among what can't be.
-	wantNames(t, "nothing", c.Set(proxy.Service{Name: named("a"), Partial: true}))
+	wantNames(t, "nothing", c.Set(proxy.NothingRead(named("a"))), "a")
 	wantGranted(t, "kept with nothing", c, kept)
 	// Nor does it grow older by it.
-	wantNames(t, "nothing of the other", c.Set(proxy.Service{Name: named("b"), Partial: true}), "b")
+	wantNames(t, "nothing of the other", c.Set(proxy.NothingRead(named("b"))), "b")
 	wantGranted(t, "both kept", c, kept)
 	c.Set(claiming(t, "b", 2021, "clusterIP: 10.96.0.1, ports: ["+port81+"]"))
 	wantNames(t, "corrected", c.Set(claiming(t, "a", 2020, "clusterIP: 10.96.0.1, ports: ["+port80+"]")), "a", "b")
 	wantGranted(t, "corrected", c, "\na: cluster 10.96.0.1:80/tcp -> none\nb: cluster 10.96.0.1:81/tcp -> none\n")
-	if c.Partial() != 0 {
-		t.Errorf("%d are partial", c.Partial())
-	}
 	// One that was never understood has nothing to keep.
 	c.Set(claiming(t, "c", 2022, "clusterIP: x, ports: ["+port80+"]"))
-	if svc, ok := c.Granted(named("c")); !ok || len(svc.Ports) > 0 || c.Partial() != 1 {
+	if svc, ok := c.Granted(named("c")); !ok || len(svc.Ports) > 0 {
 		t.Errorf("c is granted %v, %t", svc, ok)
 	}
 	c.Delete(named("c"))
-	if c.Partial() != 0 {
-		t.Errorf("%d are partial", c.Partial())
-	}
 }
 
 func TestAllStopsWhenAsked(t *testing.T) {
@@ -245,7 +233,7 @@ func TestRandomChanges(t *testing.T) {
 			} else {
 				svc := randomService(random, name)
 				affected = c.Set(svc)
-				if had && svc.Partial {
+				if had && svc.Unread != nil {
 					svc = keep(svc, was)
 				}
 				now[name] = svc
@@ -254,14 +242,8 @@ func TestRandomChanges(t *testing.T) {
 				t.Fatalf("seed %d, step %d: affected are %v", seed, step, affected)
 			}
 			after := recompute(now)
-			partial := 0
-			for _, svc := range now {
-				if svc.Partial {
-					partial++
-				}
-			}
-			if c.Len() != len(now) || c.Partial() != partial {
-				t.Fatalf("seed %d, step %d: there are %d Services, %d of them partial; want %d, %d", seed, step, c.Len(), c.Partial(), len(now), partial)
+			if c.Len() != len(now) {
+				t.Fatalf("seed %d, step %d: there are %d Services, want %d", seed, step, c.Len(), len(now))
 			}
 			names := maps.Clone(before)
 			maps.Copy(names, after)
@@ -293,7 +275,10 @@ func TestRandomChanges(t *testing.T) {
 
 // randomService claims some of a few frontends.
 func randomService(random *rand.Rand, name proxy.Name) proxy.Service {
-	svc := proxy.Service{Name: name, Created: time.Unix(int64(random.IntN(3)), 0), Partial: random.IntN(5) == 0}
+	svc := proxy.Service{Name: name, Created: time.Unix(int64(random.IntN(3)), 0)}
+	if random.IntN(5) == 0 {
+		return proxy.NothingRead(name)
+	}
 	for number := range uint16(2) {
 		for _, protocol := range []proxy.Protocol{proxy.TCP, proxy.UDP} {
 			p := proxy.Port{Protocol: protocol, Port: number + 1}
@@ -319,21 +304,10 @@ type frontend struct {
 	port     uint16
 }
 
-// keep is svc with the frontends that was had and it doesn't have.
+// keep is a Service of which nothing could be read, with what it was.
 func keep(svc, was proxy.Service) proxy.Service {
-	has := map[frontend]bool{}
-	for _, p := range svc.Ports {
-		for _, f := range p.Frontends {
-			has[frontend{f.Addr, p.Protocol, p.Port}] = true
-		}
-	}
-	svc.Ports = slices.Clone(svc.Ports)
-	for _, p := range was.Ports {
-		if p := without(p, func(f frontend) bool { return has[f] }); len(p.Frontends) > 0 {
-			svc.Ports = append(svc.Ports, p)
-		}
-	}
-	return svc
+	was.Unread = svc.Unread
+	return was
 }
 
 func without(p proxy.Port, gone func(frontend) bool) proxy.Port {

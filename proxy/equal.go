@@ -4,7 +4,7 @@ import "slices"
 
 // Equal says that two models stand for the same traffic.
 func (s Service) Equal(o Service) bool {
-	return s.Name == o.Name && s.Partial == o.Partial && s.Created.Equal(o.Created) &&
+	return s.Name == o.Name && s.Unread.Equal(o.Unread) && s.Created.Equal(o.Created) &&
 		s.HealthCheck == o.HealthCheck && slices.EqualFunc(s.Ports, o.Ports, Port.Equal)
 }
 

@@ -47,6 +47,8 @@ func change(v reflect.Value) {
 		v.SetInt(1)
 	case reflect.Slice:
 		v.Set(reflect.MakeSlice(v.Type(), 1, 1))
+	case reflect.Pointer:
+		v.Set(reflect.New(v.Type().Elem()))
 	case reflect.Struct:
 		change(v.Field(0))
 	}

@@ -59,9 +59,9 @@ type Service struct {
 	Ports []Port
 	// HealthCheck tells load balancers whether this node has endpoints.
 	HealthCheck HealthCheck
-	// Partial says that a port or an address of the Service could not be
-	// understood and is missing here. What was programmed of it before stays.
-	Partial bool
+	// Unread is what could not be understood of the Service and is missing here;
+	// nil if nothing is.
+	Unread *Unread
 }
 
 // Port is one port of a Service in one IP family, as it is reached in one way:

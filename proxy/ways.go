@@ -28,9 +28,12 @@ func (b *builder) ways() []way {
 	}
 	local := b.externalLocal()
 	balanced := way{local: local}
-	ranges, ok := b.sourceRanges()
-	if ok {
-		balanced.frontends, balanced.ranges = b.loadBalancerIPs(), ranges
+	balanced.frontends = b.loadBalancerIPs()
+	if ranges, ok := b.sourceRanges(); ok {
+		balanced.ranges = ranges
+	} else {
+		b.unread.Ranges, b.unread.frontends = true, balanced.frontends
+		balanced.frontends = nil
 	}
 	external := way{local: local}
 	for i, text := range spec.ExternalIPs {
@@ -114,7 +117,7 @@ func (b *builder) externalLocal() bool {
 // frontend appends the address that text stands for, if it can be read and is not
 // there already.
 func (b *builder) frontend(to []Frontend, kind FrontendKind, text string, field func() string) []Frontend {
-	addr, ok := b.address(text, field)
+	addr, ok := b.address(text, kind, field)
 	if !ok || slices.ContainsFunc(to, func(f Frontend) bool { return f.Addr == addr }) {
 		return to
 	}

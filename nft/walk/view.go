@@ -26,6 +26,9 @@ type Options struct {
 	// Name is the Service port, as view.Port has it, that a chain is named for;
 	// empty if it is for none. It is asked where elements have no comment.
 	Name func(chain string) string
+	// Only, if there is one, reports whether a Service port, as view.Port has it, is
+	// looked at.
+	Only func(name string) bool
 }
 
 // View is what connections to each frontend that a set or map has a key for meet.
@@ -38,6 +41,9 @@ func (t *Table) View(o Options) view.View {
 // AddTo adds to a View what connections meet.
 func (t *Table) AddTo(v view.View, o Options) {
 	for f, name := range t.frontends(o) {
+		if o.Only != nil && !o.Only(name) {
+			continue
+		}
 		port, ok := t.port(f, o)
 		if !ok {
 			continue
