@@ -89,7 +89,7 @@ func New(registry prometheus.Registerer) *Metrics {
 	m := &Metrics{
 		Conflicts: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "kube_verdict_service_conflicts",
-			Help: "Frontends that a Service does not get because an older Service has the same address, protocol and port. Only Services with conflicts have a value.",
+			Help: "Frontends that a Service does not get because another Service has the same address, protocol and port. Only Services with conflicts have a value.",
 		}, service),
 		Problems: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "kube_verdict_service_problems",

@@ -52,7 +52,9 @@ func build(svc *corev1.Service, endpointSlices []*discoveryv1.EndpointSlice, nod
 			}
 		}
 	}
-	out.HealthCheck = b.healthCheck(families(ways[0]), backends)
+	if out.HealthCheck = b.healthCheck(families(ways[0]), backends); out.HealthCheck.Port != 0 {
+		out.HealthCheckAddrs = node.NodePorts
+	}
 	b.end("spec")
 	if b.unread.any() {
 		out.Unread = b.unread.beside(ways, seen, seenNodePorts)

@@ -9,18 +9,20 @@ import (
 	"slices"
 )
 
-// Cluster is all Services, and which of them owns each frontend: an address,
-// protocol and port that several claim goes to the oldest of them, or, at the
-// same age, to the first by name. The others get it when that one is gone.
+// Cluster is all Services, and which of them owns each frontend. Of an address,
+// protocol and port that several claim, what the API server allocated comes before what
+// a Service's author wrote: first a ClusterIP, then a NodePort, then external addresses.
+// Of those alike it goes to the oldest Service, or, at the same age, to the first by
+// name. The others get it when that one is gone.
 //
 // A change costs what the Services in it cost, however many there are. A
 // Cluster is not safe for concurrent use.
 type Cluster struct {
 	services map[Name]Service
 	// owners has every claim; rivals only those that several Services make,
-	// with all of them but the owner, oldest first.
-	owners  map[claim]Name
-	rivals  map[claim][]Name
+	// with all of them but the owner, in order.
+	owners  map[claim]claimant
+	rivals  map[claim][]claimant
 	numbers numbers
 }
 
@@ -31,6 +33,34 @@ type claim struct {
 	port     uint16
 }
 
+// claimant is a Service that claims something.
+type claimant struct {
+	name Name
+	by   title
+}
+
+// title is by what a Service claims an address, the strongest first.
+type title uint8
+
+const (
+	// byClusterIP is an address that the API server allocated.
+	byClusterIP title = iota
+	// byNodePort is a port that it allocated, for health checks as well.
+	byNodePort
+	// byAddress is an address that whoever may write the Service can choose.
+	byAddress
+)
+
+func titleOf(kind FrontendKind) title {
+	switch kind {
+	case ClusterIP:
+		return byClusterIP
+	case NodePort:
+		return byNodePort
+	}
+	return byAddress
+}
+
 // Conflict is a frontend that a Service does not get.
 type Conflict struct {
 	Frontend Frontend
@@ -38,16 +68,22 @@ type Conflict struct {
 	Port     uint16
 	// Owner is the Service that has it.
 	Owner Name
+	// Allocated reports that the API server allocated it to the Owner, and not to this
+	// one.
+	Allocated bool
 }
 
 func (c Conflict) String() string {
-	return fmt.Sprintf("%s %s belongs to the older Service %s, so that this one does not get it; change one of the two",
-		netip.AddrPortFrom(c.Frontend.Addr, c.Port), c.Protocol, c.Owner)
+	at := netip.AddrPortFrom(c.Frontend.Addr, c.Port)
+	if c.Allocated {
+		return fmt.Sprintf("%s %s was allocated to Service %s, so that this one does not get it; write another address into this one", at, c.Protocol, c.Owner)
+	}
+	return fmt.Sprintf("%s %s belongs to the older Service %s, so that this one does not get it; change one of the two", at, c.Protocol, c.Owner)
 }
 
 // NewCluster makes a Cluster without Services.
 func NewCluster() *Cluster {
-	return &Cluster{services: map[Name]Service{}, owners: map[claim]Name{}, rivals: map[claim][]Name{}, numbers: newNumbers()}
+	return &Cluster{services: map[Name]Service{}, owners: map[claim]claimant{}, rivals: map[claim][]claimant{}, numbers: newNumbers()}
 }
 
 // Len is the number of Services.
@@ -93,22 +129,23 @@ func (c *Cluster) Set(svc Service) []Name {
 	}
 	affected := []Name{svc.Name}
 	c.services[svc.Name] = svc
-	for at := range claims(svc) {
+	for at, by := range claims(svc) {
+		this := claimant{svc.Name, by}
 		owner, taken := c.owners[at]
 		switch {
 		case !taken:
-			c.owners[at] = svc.Name
-		case owner == svc.Name:
-		case c.older(svc.Name, owner):
-			c.owners[at] = svc.Name
+			c.owners[at] = this
+		case owner.name == svc.Name:
+		case c.compare(this, owner) < 0:
+			c.owners[at] = this
 			c.rivals[at] = c.insert(c.rivals[at], owner)
-			if passed[at] == owner {
+			if passed[at] == owner.name {
 				delete(passed, at) // it had it for no longer than this call
 			} else {
-				affected = append(affected, owner)
+				affected = append(affected, owner.name)
 			}
 		default:
-			c.rivals[at] = c.insert(c.rivals[at], svc.Name)
+			c.rivals[at] = c.insert(c.rivals[at], this)
 		}
 	}
 	return unique(slices.AppendSeq(affected, maps.Values(passed)))
@@ -133,8 +170,8 @@ func (c *Cluster) withdraw(svc Service) map[claim]Name {
 	passed := map[claim]Name{}
 	for at := range claims(svc) {
 		rivals := c.rivals[at]
-		if c.owners[at] != svc.Name {
-			if i := slices.Index(rivals, svc.Name); i >= 0 {
+		if c.owners[at].name != svc.Name {
+			if i := slices.IndexFunc(rivals, func(r claimant) bool { return r.name == svc.Name }); i >= 0 {
 				c.setRivals(at, slices.Delete(rivals, i, i+1))
 			}
 			continue
@@ -144,13 +181,13 @@ func (c *Cluster) withdraw(svc Service) map[claim]Name {
 			continue
 		}
 		c.owners[at] = rivals[0]
-		passed[at] = rivals[0]
+		passed[at] = rivals[0].name
 		c.setRivals(at, slices.Delete(rivals, 0, 1))
 	}
 	return passed
 }
 
-func (c *Cluster) setRivals(at claim, rivals []Name) {
+func (c *Cluster) setRivals(at claim, rivals []claimant) {
 	if len(rivals) == 0 {
 		delete(c.rivals, at)
 	} else {
@@ -158,25 +195,21 @@ func (c *Cluster) setRivals(at claim, rivals []Name) {
 	}
 }
 
-// insert adds a Service to rivals, which are in order of age.
-func (c *Cluster) insert(rivals []Name, name Name) []Name {
-	i, found := slices.BinarySearchFunc(rivals, name, func(a, b Name) int {
-		if a == b {
-			return 0
-		}
-		if c.older(a, b) {
-			return -1
-		}
-		return 1
-	})
+// insert adds a Service to rivals, which are in order.
+func (c *Cluster) insert(rivals []claimant, this claimant) []claimant {
+	i, found := slices.BinarySearchFunc(rivals, this, c.compare)
 	if found {
 		return rivals
 	}
-	return slices.Insert(rivals, i, name)
+	return slices.Insert(rivals, i, this)
 }
 
-func (c *Cluster) older(a, b Name) bool {
-	return cmp.Or(c.services[a].Created.Compare(c.services[b].Created), CompareNames(a, b)) < 0
+// compare orders those who claim the same: who comes first has it.
+func (c *Cluster) compare(a, b claimant) int {
+	return cmp.Or(
+		cmp.Compare(a.by, b.by),
+		c.services[a.name].Created.Compare(c.services[b.name].Created),
+		CompareNames(a.name, b.name))
 }
 
 // Granted is a Service as it is to be programmed: without the frontends that
@@ -189,7 +222,7 @@ func (c *Cluster) Granted(name Name) (Service, bool) {
 	ports := make([]Port, 0, len(svc.Ports))
 	for _, port := range svc.Ports {
 		port.Frontends = slices.DeleteFunc(slices.Clone(port.Frontends), func(f Frontend) bool {
-			return c.owners[claimOf(&port, f)] != name
+			return c.owners[claimOf(&port, f)].name != name
 		})
 		if len(port.Frontends) > 0 {
 			ports = append(ports, port)
@@ -209,8 +242,8 @@ func (c *Cluster) Conflicts(name Name) []Conflict {
 	for i := range svc.Ports {
 		port := &svc.Ports[i]
 		for _, f := range port.Frontends {
-			if owner := c.owners[claimOf(port, f)]; owner != name {
-				lost = append(lost, Conflict{f, port.Protocol, port.Port, owner})
+			if owner := c.owners[claimOf(port, f)]; owner.name != name {
+				lost = append(lost, Conflict{f, port.Protocol, port.Port, owner.name, owner.by < titleOf(f.Kind)})
 			}
 		}
 	}
@@ -256,13 +289,22 @@ func (s Service) keeping(old Service) Service {
 	return s
 }
 
-func claims(svc Service) iter.Seq[claim] {
-	return func(yield func(claim) bool) {
+// claims are what a Service claims, and by what.
+func claims(svc Service) iter.Seq2[claim, title] {
+	return func(yield func(claim, title) bool) {
 		for i := range svc.Ports {
 			for _, f := range svc.Ports[i].Frontends {
-				if !yield(claimOf(&svc.Ports[i], f)) {
+				if !yield(claimOf(&svc.Ports[i], f), titleOf(f.Kind)) {
 					return
 				}
+			}
+		}
+		if svc.HealthCheck.Port == 0 {
+			return
+		}
+		for _, addr := range svc.HealthCheckAddrs {
+			if !yield(claim{addr, TCP, svc.HealthCheck.Port}, byNodePort) {
+				return
 			}
 		}
 	}

@@ -5,7 +5,7 @@ import "slices"
 // Equal says that two models stand for the same traffic.
 func (s Service) Equal(o Service) bool {
 	return s.Name == o.Name && s.Unread.Equal(o.Unread) && s.Created.Equal(o.Created) &&
-		s.HealthCheck == o.HealthCheck && slices.EqualFunc(s.Ports, o.Ports, Port.Equal)
+		s.HealthCheck == o.HealthCheck && slices.Equal(s.HealthCheckAddrs, o.HealthCheckAddrs) && slices.EqualFunc(s.Ports, o.Ports, Port.Equal)
 }
 
 // Equal says that two ports are alike.

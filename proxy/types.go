@@ -59,6 +59,9 @@ type Service struct {
 	Ports []Port
 	// HealthCheck tells load balancers whether this node has endpoints.
 	HealthCheck HealthCheck
+	// HealthCheckAddrs are this node's addresses at which it does so: no other Service
+	// gets that port there.
+	HealthCheckAddrs []netip.Addr
 	// Unread is what could not be understood of the Service and is missing here;
 	// nil if nothing is.
 	Unread *Unread
