@@ -61,6 +61,7 @@ func (n *node) changed(object *corev1.Node) bool {
 	if err != nil {
 		n.log.Error(err, "Part of what is known of this node was left out")
 	}
+	local.MaxElements = n.config.Configuration.MaxServiceElements
 	n.mu.Lock()
 	matters := !n.now.Node.Equal(local.Node)
 	if n.pods != nil && !slices.Equal(n.now.Pods, local.Pods) {

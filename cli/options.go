@@ -38,6 +38,8 @@ func (o *options) addTo(flags *pflag.FlagSet) {
 		"masquerade all traffic to ClusterIPs, from pods as well")
 	flags.IntVar(&o.config.MasqueradeBit, "masquerade-bit", o.config.MasqueradeBit,
 		"bit of the packet mark, 0 to 31, for traffic to masquerade; no other software on the node may use it")
+	flags.IntVar(&o.config.MaxServiceElements, "max-service-elements", o.config.MaxServiceElements,
+		"map elements that one Service may take, about its addresses times its ports times the endpoints of each; a larger one is refused and keeps what it had; 0 for no bound")
 }
 
 // node is the name of this node, in lower case, as the kubelet and kube-proxy have it.
@@ -93,6 +95,7 @@ func (o *options) local(object *corev1.Node) (agent.Local, error) {
 		return agent.Local{}, err
 	}
 	local, err := agent.FindLocal(name, object, o.config.NodePortAddresses)
+	local.MaxElements = o.config.MaxServiceElements
 	if o.anyNodePorts {
 		local.NodePorts = []netip.Addr{netip.IPv4Unspecified(), netip.IPv6Unspecified()}
 	}

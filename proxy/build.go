@@ -24,6 +24,10 @@ func build(svc *corev1.Service, endpointSlices []*discoveryv1.EndpointSlice, nod
 		problems: problems{kind: "Service", name: Name{svc.Namespace, svc.Name}, list: &list},
 	}
 	out := Service{Name: b.name, Created: svc.CreationTimestamp.Time}
+	if b.tooLarge(endpointSlices) {
+		out.Unread = &Unread{All: true}
+		return out, list
+	}
 	ways := b.ways()
 	affinity := b.affinity()
 	local := slices.ContainsFunc(ways, func(w way) bool { return w.local })

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 )
 
@@ -93,6 +94,9 @@ func (b *builder) slice(all map[backendKey][]candidate, slice *discoveryv1.Endpo
 			told.add(false, ReasonInvalidPort, fmt.Sprintf("ports[%d].port", i), "%d is not a port number from 1 to 65535; the port is left out", *port.Port)
 			continue
 		}
+		if !b.has(t.key) {
+			continue // for nobody, and there may be many
+		}
 		t.port = uint16(*port.Port)
 		targets = append(targets, t)
 		all[t.key] = slices.Grow(all[t.key], len(slice.Endpoints))
@@ -118,6 +122,14 @@ func (b *builder) slice(all map[backendKey][]candidate, slice *discoveryv1.Endpo
 			all[t.key] = append(all[t.key], c)
 		}
 	}
+}
+
+// has reports whether the Service has a port that such endpoints are for.
+func (b *builder) has(key backendKey) bool {
+	return slices.ContainsFunc(b.svc.Spec.Ports, func(p corev1.ServicePort) bool {
+		protocol, ok := parseProtocol(p.Protocol)
+		return ok && p.Name == key.port && protocol == key.protocol
+	})
 }
 
 // endpointAddr reads the i-th endpoint's address, or says what is wrong with it:

@@ -19,6 +19,6 @@ func (p Port) Equal(o Port) bool {
 
 // Equal says that two nodes are alike for the model.
 func (n Node) Equal(o Node) bool {
-	return n.Name == o.Name && n.Zone == o.Zone &&
+	return n.Name == o.Name && n.Zone == o.Zone && n.MaxElements == o.MaxElements &&
 		slices.Equal(n.Addresses, o.Addresses) && slices.Equal(n.NodePorts, o.NodePorts)
 }

@@ -31,6 +31,7 @@ const (
 	ReasonNoClusterIP    = "NoClusterIP"
 	ReasonInvalidTimeout = "InvalidTimeout"
 	ReasonMoreProblems   = "MoreProblems"
+	ReasonTooLarge       = "TooManyElements"
 )
 
 // String names the object and its part, then what is wrong.

@@ -173,4 +173,6 @@ type Node struct {
 	Addresses []netip.Addr
 	// NodePorts are the addresses that accept NodePort traffic.
 	NodePorts []netip.Addr
+	// MaxElements bounds the map elements of one Service; 0 is for no bound.
+	MaxElements int
 }

@@ -36,9 +36,10 @@ func (b *builder) ways() []way {
 		balanced.frontends = nil
 	}
 	external := way{local: local}
+	seen := make(map[netip.Addr]bool, len(spec.ExternalIPs))
 	for i, text := range spec.ExternalIPs {
 		field := func() string { return fmt.Sprintf("spec.externalIPs[%d]", i) }
-		external.frontends = b.frontend(external.frontends, ExternalIP, text, field)
+		external.frontends = b.frontend(external.frontends, seen, ExternalIP, text, field)
 	}
 	node := way{local: local, nodePort: true}
 	for _, addr := range b.node.NodePorts {
@@ -114,13 +115,14 @@ func (b *builder) externalLocal() bool {
 	return accessible && spec.ExternalTrafficPolicy == corev1.ServiceExternalTrafficPolicyLocal
 }
 
-// frontend appends the address that text stands for, if it can be read and is not
-// there already.
-func (b *builder) frontend(to []Frontend, kind FrontendKind, text string, field func() string) []Frontend {
+// frontend appends the address that text stands for, if it can be read and was not
+// seen already.
+func (b *builder) frontend(to []Frontend, seen map[netip.Addr]bool, kind FrontendKind, text string, field func() string) []Frontend {
 	addr, ok := b.address(text, kind, field)
-	if !ok || slices.ContainsFunc(to, func(f Frontend) bool { return f.Addr == addr }) {
+	if !ok || seen[addr] {
 		return to
 	}
+	seen[addr] = true
 	return append(to, Frontend{addr, kind})
 }
 
@@ -128,12 +130,13 @@ func (b *builder) frontend(to []Frontend, kind FrontendKind, text string, field 
 // they are. In the mode Proxy they open connections of their own (KEP-1860).
 func (b *builder) loadBalancerIPs() []Frontend {
 	var all []Frontend
+	seen := map[netip.Addr]bool{}
 	for i, ingress := range b.svc.Status.LoadBalancer.Ingress {
 		if ingress.IP == "" || ingress.IPMode != nil && *ingress.IPMode != corev1.LoadBalancerIPModeVIP {
 			continue
 		}
 		field := func() string { return fmt.Sprintf("status.loadBalancer.ingress[%d].ip", i) }
-		all = b.frontend(all, LoadBalancerIP, ingress.IP, field)
+		all = b.frontend(all, seen, LoadBalancerIP, ingress.IP, field)
 	}
 	return all
 }

@@ -32,6 +32,7 @@ type Configuration struct {
 	NodePortAddresses  []string         `json:"nodePortAddresses"`
 	MasqueradeAll      bool             `json:"masqueradeAll"`
 	MasqueradeBit      int              `json:"masqueradeBit"`
+	MaxServiceElements int              `json:"maxServiceElements"`
 	MetricsBindAddress string           `json:"metricsBindAddress"`
 	HealthzBindAddress string           `json:"healthzBindAddress"`
 	ClientConnection   ClientConnection `json:"clientConnection"`
@@ -88,6 +89,7 @@ func Default() Configuration {
 		DetectLocal:        DetectLocal{PodCIDRs: []string{}},
 		NodePortAddresses:  []string{"primary"},
 		MasqueradeBit:      layout.DefaultMasqueradeBit,
+		MaxServiceElements: proxy.DefaultMaxElements,
 		MetricsBindAddress: "127.0.0.1:10349",
 		HealthzBindAddress: ":10356",
 		ClientConnection:   ClientConnection{QPS: 5, Burst: 10, DisableCompression: true},
@@ -119,6 +121,7 @@ func Fields() []Field {
 		{"nodePortAddresses", "nodeport-addresses", "Addresses of this node that accept NodePort traffic: CIDRs, or one of `primary` (the first of each family), `all` (but loopback ones), `localhost`."},
 		{"masqueradeAll", "masquerade-all", "Masquerade all traffic to ClusterIPs, from pods as well."},
 		{"masqueradeBit", "masquerade-bit", "Bit of the packet mark, 0 to 31, for traffic to masquerade; no other software on the node may use it."},
+		{"maxServiceElements", "max-service-elements", "Map elements that one Service may take: about its addresses times its ports times the endpoints of each. A larger one is refused with an Event, and keeps what it had. 0 is for no bound."},
 		{"metricsBindAddress", "metrics-bind-address", "Address for `/metrics`, `/configz`, `/statusz`, `/flagz`, `/proxyMode` and probes; `0` for none."},
 		{"healthzBindAddress", "health-probe-bind-address", "Address for `/livez`, `/readyz`, and `/healthz` as kube-proxy answers it to load balancers; `0` for none."},
 		{"clientConnection.kubeconfig", "kubeconfig", "File that says how to reach the API server; empty for the files in $KUBECONFIG, or without it ~/.kube/config; where there is none, the pod's service account."},

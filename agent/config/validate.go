@@ -41,6 +41,7 @@ func (c *Configuration) Validate() field.ErrorList {
 	if c.MasqueradeBit < 0 || c.MasqueradeBit > 31 {
 		wrong = append(wrong, field.Invalid(path("masqueradeBit"), c.MasqueradeBit, "a packet mark has the bits 0 to 31"))
 	}
+	wrong = append(wrong, notNegative(path("maxServiceElements"), c.MaxServiceElements)...)
 	wrong = append(wrong, bindAddress(path("metricsBindAddress"), c.MetricsBindAddress)...)
 	wrong = append(wrong, bindAddress(path("healthzBindAddress"), c.HealthzBindAddress)...)
 	if a := c.MetricsBindAddress; a != "0" && a == c.HealthzBindAddress {
