@@ -53,10 +53,11 @@ func (c *Conn) inserted(n int) error {
 		}
 		err = nfnetlink.Messages(datagram, func(m nfnetlink.Message) error {
 			n--
-			if errno, err := m.Errno(); err != nil || errno != 0 {
-				return fmt.Errorf("insert a flow: %w %w (is net.netfilter.nf_conntrack_max large enough?)", errno, err)
+			errno, err := m.Errno()
+			if errno != 0 {
+				err = fmt.Errorf("insert a flow: %w (is net.netfilter.nf_conntrack_max large enough?)", errno)
 			}
-			return nil
+			return err
 		})
 		if err != nil {
 			return err
