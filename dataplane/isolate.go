@@ -9,9 +9,9 @@ import (
 	"github.com/kube-verdict/kube-verdict/nft/kernel"
 )
 
-// program commits the changes. If the kernel refuses an element, the others go
-// ahead of the Service that it is of; if it refuses something else, each half of
-// them goes by itself, until the one is found that it does not take.
+// program commits the changes. If the kernel names the element that it refuses, the
+// others go ahead of the Service that it is of; if it names none, or refuses something
+// else, each half of them goes by itself, until the one is found that it does not take.
 func (w *Writer) program(changes []Change) ([]Failure, error) {
 	err := w.commit(changes)
 	if err == nil {
@@ -25,7 +25,7 @@ func (w *Writer) program(changes []Change) ([]Failure, error) {
 		return []Failure{{Name: changes[0].Name, Err: err}}, nil
 	}
 	first, then := changes[:len(changes)/2], changes[len(changes)/2:]
-	if i := w.ownerOf(&refused.Op, changes); i >= 0 {
+	if i := w.ownerOf(refused, changes); i >= 0 {
 		then = changes[i : i+1]
 		first = append(changes[:i:i], changes[i+1:]...)
 	}
@@ -42,12 +42,12 @@ func (w *Writer) program(changes []Change) ([]Failure, error) {
 // what is nobody's fault.
 const maxShort = 32
 
-// blames says whether an error is about the Services that were to be programmed,
-// and not about the kernel: that it is not as the account has it, or takes nothing
-// from us.
+// blames reports whether the refusal of an operation is about the Services that were to
+// be programmed. It is not if the kernel is not as the account has it, or if somebody
+// else owns the table.
 func (w *Writer) blames(err error) bool {
 	switch {
-	case errors.Is(err, unix.EPERM), errors.Is(err, unix.EOPNOTSUPP):
+	case errors.Is(err, unix.EPERM):
 		return false
 	case errors.Is(err, unix.ENOENT), errors.Is(err, unix.EEXIST), errors.Is(err, unix.EBUSY):
 		return w.blame
@@ -59,9 +59,10 @@ func (w *Writer) blames(err error) bool {
 	return true
 }
 
-// ownerOf is which of the changes an operation on an element is of, or -1.
-func (w *Writer) ownerOf(op *nft.Op, changes []Change) int {
-	if !op.IsElement() {
+// ownerOf is which of the changes the element is of that the kernel named, or -1.
+func (w *Writer) ownerOf(refused *kernel.OpError, changes []Change) int {
+	op := &refused.Op
+	if !op.IsElement() || refused.Among > 0 {
 		return -1
 	}
 	var elements []nft.Placed

@@ -22,7 +22,9 @@ import (
 // errors that the real one can't be made to give.
 type faulty struct {
 	*kernel.Conn
-	refuse  func(op *nft.Op) error
+	refuse func(op *nft.Op) error
+	// vague names no element, as kernels before b53c11664250.
+	vague   bool
 	commits atomic.Int32
 	// unknown is how many transactions are done without an answer.
 	unknown atomic.Int32
@@ -38,6 +40,9 @@ func (f *faulty) Commit(tx nft.Transaction) error {
 			break
 		}
 		if err := f.refuse(&tx[i]); err != nil {
+			if f.vague && tx[i].IsElement() {
+				return message(tx, i, err)
+			}
 			return &kernel.OpError{Op: tx[i], Err: err}
 		}
 	}
@@ -46,6 +51,23 @@ func (f *faulty) Commit(tx nft.Transaction) error {
 		return errors.Join(kernel.ErrUnknown, unix.ENOBUFS)
 	}
 	return err
+}
+
+// message is the refusal of the message that operation i is in: its set's operations go
+// together.
+func message(tx nft.Transaction, i int, err error) error {
+	same := func(j int) bool { return tx[j].IsElement() && tx[j].Set == tx[i].Set && tx[j].Verb == tx[i].Verb }
+	first, end := i, i+1
+	for first > 0 && same(first-1) {
+		first--
+	}
+	for end < len(tx) && same(end) {
+		end++
+	}
+	if end-first == 1 {
+		return &kernel.OpError{Op: tx[i], Err: err}
+	}
+	return &kernel.OpError{Op: tx[first], Among: end - first, Err: err}
 }
 
 func newFaulty(t *testing.T, ns *testbed.Namespace) *faulty {
@@ -93,6 +115,33 @@ func TestRefusedServicesAreFoundAtOnce(t *testing.T) {
 	for _, name := range []string{"svc-6", "svc-71", "svc-249"} {
 		if _, ok := w.Applied(proxy.Name{Namespace: "ns", Name: name}); !ok {
 			t.Errorf("%s is not programmed", name)
+		}
+	}
+}
+
+// A kernel that does not name the element is asked for half as much, again and again:
+// nobody is blamed for another Service's element, and it takes a few transactions.
+func TestRefusedServicesAreFoundByHalves(t *testing.T) {
+	for _, errno := range []unix.Errno{unix.EINVAL, unix.EOPNOTSUPP} {
+		k := newFaulty(t, testbed.NewTestNamespace(t))
+		w := dataplane.NewWriter(k, maps.NewLayout(config))
+		if err := w.Adopt(); err != nil {
+			t.Fatal(err)
+		}
+		k.vague = true
+		k.refuse = func(op *nft.Op) error {
+			if of(op, 70) {
+				return errno
+			}
+			return nil
+		}
+		before := k.commits.Load()
+		failures, err := w.Program(changesOf(cluster(250, 3)))
+		if err != nil || len(failures) != 1 || failures[0].Name.Name != "svc-70" || !errors.Is(failures[0].Err, errno) {
+			t.Fatalf("%v: failures %v, %v, want that of svc-70", errno, failures, err)
+		}
+		if n := k.commits.Load() - before; n > 24 {
+			t.Errorf("%v: %d transactions, want two for each halving of 250", errno, n)
 		}
 	}
 }

@@ -42,7 +42,7 @@ func (c *Conn) exchange(b *batch) error {
 		return explain(fmt.Errorf("send a transaction of %d bytes to nf_tables: %w", len(c.out.B), err))
 	}
 	if err := c.outcome(b); err != nil {
-		return err
+		return c.owned(err)
 	}
 	c.commits.Add(1)
 	c.stats.Transactions++
@@ -218,18 +218,22 @@ func (b *batch) op(i int, seq uint32) (int, error) {
 	return n, nil
 }
 
-// refused says which operation an error message is about. The offset that the
-// kernel sends along tells the element in a message of many.
+// refused is what an error message means: the refusal of an operation, or of the batch
+// as a whole. The offset that the kernel sends along tells the element in a message of
+// many.
 func (b *batch) refused(m nfnetlink.Message, errno unix.Errno) error {
 	for _, s := range b.sent {
 		if s.seq != m.Seq {
 			continue
 		}
-		op := s.op
-		if s.ops > 1 {
-			op += b.elementAt(s, errorOffset(m))
+		if s.ops == 1 {
+			return &OpError{Op: b.tx[s.op], Err: errno}
 		}
-		return &OpError{Op: b.tx[op], Err: explain(errno)}
+		i, ok := b.elementAt(s, errorOffset(m))
+		if !ok {
+			return &OpError{Op: b.tx[s.op], Among: s.ops, Err: errno}
+		}
+		return &OpError{Op: b.tx[s.op+i], Err: errno}
 	}
 	return explain(fmt.Errorf("commit to nf_tables: %w", errno))
 }

@@ -3,7 +3,6 @@ package kernel_test
 import (
 	"encoding/binary"
 	"errors"
-	"maps"
 	"net/netip"
 	"strings"
 	"testing"
@@ -155,117 +154,6 @@ func fill(t *nft.Table, elements map[*nft.Set][]nft.Element) nft.Transaction {
 	return tx
 }
 
-// What is written over netlink is, to the byte, what nft makes of our text;
-// nft lists it, and loads its own listing again.
-func TestStockNftAgrees(t *testing.T) {
-	for _, f := range []nft.Family{nft.IPv4, nft.IPv6} {
-		t.Run(f.String(), func(t *testing.T) {
-			table, elements := sample(f)
-			conn, ours := open(t)
-			commit(t, conn, fill(table, elements))
-			listing := run(t, ours, "nft", "list", "ruleset")
-
-			script := nft.Contents{Table: table, Elements: elements}.String()
-			commands := fill(table, elements).String()
-			for what, input := range map[string]string{"the table's text": script, "the transaction's text": commands, "the listing": listing} {
-				conn, theirs := open(t)
-				if _, err := theirs.RunInput(strings.NewReader(input), "nft", "-f", "-"); err != nil {
-					t.Fatalf("%s: %v\n%s", what, err, input)
-				}
-				if got := run(t, theirs, "nft", "list", "ruleset"); got != listing {
-					t.Errorf("nft lists what it made of %s as\n%s\nand what we wrote as\n%s", what, got, listing)
-				}
-				held, err := conn.Read(table.ID())
-				if err != nil {
-					t.Fatal(err)
-				}
-				same(t, what, table, held)
-			}
-			held, err := conn.Read(table.ID())
-			if err != nil {
-				t.Fatal(err)
-			}
-			same(t, "what we wrote", table, held)
-			for _, s := range table.Sets {
-				got, want := map[nft.Element]bool{}, map[nft.Element]bool{}
-				for _, e := range held.Sets[s.Name].Elements {
-					got[e] = true
-				}
-				for _, e := range elements[s] {
-					want[e] = true
-				}
-				if !maps.Equal(got, want) {
-					t.Errorf("set %s: read %v, wrote %v", s.Name, got, want)
-				}
-			}
-		})
-	}
-}
-
-// A table of a version that declared verdict maps by a typeof is not replaced.
-func TestOlderDescriptionsMatch(t *testing.T) {
-	table, elements := sample(nft.IPv4)
-	text := nft.Contents{Table: table, Elements: elements}.String()
-	older := strings.Replace(text, "type ipv4_addr . inet_proto . inet_service : verdict", "typeof ip daddr . meta l4proto . th dport : verdict", 1)
-	if older == text {
-		t.Fatal("the text has no verdict map")
-	}
-	conn, ns := open(t)
-	if _, err := ns.RunInput(strings.NewReader(older), "nft", "-f", "-"); err != nil {
-		t.Fatal(err)
-	}
-	held, err := conn.Read(table.ID())
-	if err != nil {
-		t.Fatal(err)
-	}
-	same(t, "the older text", table, held)
-}
-
-// Nothing of ours breaks a version of nft that a node may have: it lists our tables, and
-// lists and changes those of others next to them.
-func TestEveryNftLists(t *testing.T) {
-	for _, program := range testbed.Nfts() {
-		t.Run(program, func(t *testing.T) {
-			conn, ns := open(t)
-			for _, f := range []nft.Family{nft.IPv4, nft.IPv6} {
-				table, elements := sample(f)
-				commit(t, conn, fill(table, elements))
-			}
-			for _, args := range [][]string{
-				{"list", "ruleset"}, {"-a", "list", "table", "ip", "sample"}, {"list", "map", "ip6", "sample", "verdicts"}, {"list", "chain", "ip", "sample", "two"},
-				{"add", "table", "inet", "theirs"}, {"add", "chain", "inet", "theirs", "c"}, {"add", "rule", "inet", "theirs", "c", "accept"},
-			} {
-				run(t, ns, program, args...)
-			}
-			listing := run(t, ns, program, "list", "ruleset")
-			for _, want := range []string{"10.0.0.1 . udp . 53 ", "fd00::1 . udp . 53 ", "goto two", "table inet theirs"} {
-				if !strings.Contains(listing, want) {
-					t.Errorf("it lists no %q:\n%s", want, listing)
-				}
-			}
-		})
-	}
-}
-
-// same says that all schemas and rules of a table are those that were read.
-func same(t *testing.T, what string, table *nft.Table, held *nft.Held) {
-	t.Helper()
-	if held == nil {
-		t.Fatalf("%s: there is no table", what)
-	}
-	for _, s := range table.Sets {
-		if h := held.Sets[s.Name]; h == nil || !s.Matches(table.Family, h) {
-			t.Errorf("%s: set %s differs: %+v, want user data %x", what, s.Name, h, s.UserData(table.Family))
-		}
-	}
-	for _, c := range table.Chains {
-		h := held.Chains[c.Name]
-		if h == nil || !c.SameBase(h) || !c.SameRules(table.Family, h) {
-			t.Errorf("%s: chain %s differs", what, c.Name)
-		}
-	}
-}
-
 // The comparison sees each kind of difference.
 func TestDifferencesShow(t *testing.T) {
 	table, elements := sample(nft.IPv4)
@@ -412,53 +300,5 @@ table ip other { chain two { drop; }; map data { type ipv4_addr : ipv4_addr; ele
 	commit(t, conn, nft.Transaction{{Verb: nft.Delete, Table: table}})
 	if after := run(t, ns, "nft", "list", "ruleset"); after != before {
 		t.Errorf("before:\n%s\nafter:\n%s", before, after)
-	}
-}
-
-// words are a listing's, without the name of the program that owns the table.
-func words(listing string) string {
-	var all []string
-	for line := range strings.Lines(listing) {
-		line, _, _ = strings.Cut(line, "#")
-		all = append(all, strings.Fields(line)...)
-	}
-	return strings.Join(all, " ")
-}
-
-// nft lists an owned table as its text, and takes that. It goes with the connection
-// that made it.
-func TestAnOwnedTable(t *testing.T) {
-	for _, f := range []nft.Family{nft.IPv4, nft.IPv6} {
-		key := []nft.Field{nft.DestAddr{}, nft.L4Proto{}, nft.DestPort{}}
-		table := &nft.Table{Family: f, Name: "owned", Comment: "for a while", Owned: true, Chains: []*nft.Chain{
-			{Name: "in", Base: &nft.Base{Type: "filter", Hook: nft.Prerouting, Priority: -120}, Rules: []nft.Rule{{Statements: []nft.Statement{
-				nft.NewConnection{}, nft.InSet{Key: key, Set: "frontends"}, nft.Limit{Rate: 7}, nft.Trace{}}}}},
-		}, Sets: []*nft.Set{{Name: "frontends", Key: key}}}
-		other, ns := open(t)
-		ours, err := kernel.Open(ns.Fd())
-		if err != nil {
-			t.Fatal(err)
-		}
-		var tx nft.Transaction
-		tx.AddTable(table)
-		commit(t, ours, tx)
-		listing := run(t, ns, "nft", "list", "ruleset")
-		if err := other.Commit(nft.Transaction{{Verb: nft.Delete, Table: table}}); !errors.Is(err, unix.EPERM) {
-			t.Errorf("somebody else could delete it: %v", err)
-		}
-		if err := ours.Close(); err != nil {
-			t.Fatal(err)
-		}
-		if got := run(t, ns, "nft", "list", "ruleset"); got != "" {
-			t.Errorf("when its owner is gone there is\n%s", got)
-		}
-		if text := (nft.Contents{Table: table}).String(); words(text) != words(listing) {
-			t.Errorf("nft lists\n%s\nand its text is\n%s", listing, text)
-		}
-		for _, text := range []string{tx.String(), nft.Contents{Table: table}.String()} {
-			if _, err := ns.RunInput(strings.NewReader(text), "nft", "-f", "-"); err != nil {
-				t.Errorf("nft does not take\n%s: %v", text, err)
-			}
-		}
 	}
 }

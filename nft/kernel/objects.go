@@ -241,12 +241,11 @@ func isEnd(elem []byte) bool {
 	return end
 }
 
-// elementAt is which element of a message lies at an offset in it.
-func (b *batch) elementAt(s sent, offset int) int {
+// elementAt is which element of a message lies at an offset in it, if one does.
+func (b *batch) elementAt(s sent, offset int) (found int, ok bool) {
 	body := b.B[s.at:]
 	body = body[:binary.NativeEndian.Uint32(body)]
 	at := unix.NLMSG_HDRLEN + nfgen
-	found := 0
 	attrs(body[at:], func(typ uint16, value []byte) {
 		if typ == unix.NFTA_SET_ELEM_LIST_ELEMENTS {
 			i, pos := 0, at+unix.SizeofNlAttr
@@ -254,14 +253,15 @@ func (b *batch) elementAt(s sent, offset int) int {
 				if isEnd(elem) {
 					i-- // of the range before
 				}
-				if pos <= offset {
-					found = i
+				end := pos + nfnetlink.Align(unix.SizeofNlAttr+len(elem))
+				if pos <= offset && offset < end {
+					found, ok = i, true
 				}
 				i++
-				pos += nfnetlink.Align(unix.SizeofNlAttr + len(elem))
+				pos = end
 			})
 		}
 		at += nfnetlink.Align(unix.SizeofNlAttr + len(value))
 	})
-	return found
+	return found, ok
 }

@@ -55,7 +55,12 @@ func (c *Conn) Probe(tx nft.Transaction) ([]Refusal, error) {
 			case m.Seq == b.last:
 				ended = true
 			default:
-				refusals = append(refusals, b.refusal(m, errno))
+				err := b.refused(m, errno)
+				var op *OpError
+				if !errors.As(err, &op) {
+					return err
+				}
+				refusals = append(refusals, b.refusal(m, op))
 			}
 			return nil
 		})
@@ -69,12 +74,8 @@ func (c *Conn) Probe(tx nft.Transaction) ([]Refusal, error) {
 	return refusals, nil
 }
 
-func (b *batch) refusal(m nfnetlink.Message, errno unix.Errno) Refusal {
-	r := Refusal{OpError: OpError{Err: explain(errno)}}
-	var op *OpError
-	if err := b.refused(m, errno); errors.As(err, &op) {
-		r.OpError = *op
-	}
+func (b *batch) refusal(m nfnetlink.Message, op *OpError) Refusal {
+	r := Refusal{OpError: *op}
 	for _, s := range b.sent {
 		if s.seq == m.Seq && b.tx[s.op].Rule != nil {
 			r.Expression = b.expressionAt(s, errorOffset(m))
