@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -12,8 +11,8 @@ import (
 
 	"github.com/kube-verdict/kube-verdict/conntrack"
 	"github.com/kube-verdict/kube-verdict/dataplane"
-	"github.com/kube-verdict/kube-verdict/manifests"
 	"github.com/kube-verdict/kube-verdict/nft/kernel"
+	"github.com/kube-verdict/kube-verdict/nft/layout"
 	"github.com/kube-verdict/kube-verdict/proxy"
 )
 
@@ -33,6 +32,8 @@ Once more with the same files writes nothing; with others, only differences. A
 Service that is gone from the files is gone from the kernel. What can't be
 understood is named and left out, the rest is programmed, and the exit status is
 1; what the kernel has of a Service stays while it can't be understood.
+
+With --watch, the tables are also repaired when another process changes them.
 
 Tables of the other --layout are replaced in one transaction; connections go on.`,
 		Example: `  kube-verdict apply -f examples/dns-default.yaml --pod-cidrs 10.254.0.0/16
@@ -60,6 +61,11 @@ Tables of the other --layout are replaced in one transaction; connections go on.
 				return err
 			}
 			defer func() { _ = conn.Close() }()
+			if !dryRun {
+				if err := lacks(conn, layoutName, config); err != nil {
+					return err
+				}
+			}
 			a := &applier{
 				options: o, files: files, in: cmd.InOrStdin(), out: cmd.OutOrStdout(), errs: cmd.ErrOrStderr(),
 				conn: conn, layout: tables, told: map[proxy.Name]bool{},
@@ -78,8 +84,17 @@ Tables of the other --layout are replaced in one transaction; connections go on.
 	flags.StringSliceVarP(&files, "filename", "f", nil, "file, directory (its *.yaml, *.yml and *.json), or - for standard input; may be given several times")
 	addLayout(flags, &layoutName)
 	flags.BoolVar(&dryRun, "dry-run", false, "write nothing; print what would be written as commands of nft")
-	flags.BoolVar(&watch, "watch", false, "go on, and apply the files again whenever they change")
+	flags.BoolVar(&watch, "watch", false, "go on: apply the files again whenever they change, and repair the tables when another process changes them")
 	return cmd
+}
+
+// lacks is the error of a kernel that can't do what the layout needs, as run has it.
+func lacks(conn *kernel.Conn, layoutName string, config layout.Config) error {
+	probed, err := layoutNamed(layoutName, config)
+	if err != nil {
+		return err
+	}
+	return dataplane.Check(conn, probed)
 }
 
 // applier brings manifests into the kernel, once or again and again.
@@ -96,6 +111,8 @@ type applier struct {
 	// told are the Services with a complaint.
 	told  map[proxy.Name]bool
 	wrong int
+	// said is the last error that watch printed, if it lasts.
+	said string
 }
 
 // These end the command when some input was wrong: its parts have been named
@@ -171,13 +188,7 @@ func (a *applier) apply() error {
 		return errNothing
 	}
 	a.put(input)
-	if err := a.programmer.Round(); err != nil {
-		return err
-	}
-	if err := a.cleanUp(); err != nil {
-		return err
-	}
-	if err := a.programmer.Settle(); err != nil {
+	if err := a.round(); err != nil {
 		return err
 	}
 	a.summary(input, before, time.Since(start))
@@ -193,6 +204,17 @@ func (a *applier) apply() error {
 		return fmt.Errorf("the kernel refused %s (see above); what was there before stays", count(a.wrong, "Service"))
 	}
 	return nil
+}
+
+// round brings about what has changed.
+func (a *applier) round() error {
+	if err := a.programmer.Round(); err != nil {
+		return err
+	}
+	if err := a.cleanUp(); err != nil {
+		return err
+	}
+	return a.programmer.Settle()
 }
 
 func (a *applier) summary(input *input, before kernel.Stats, took time.Duration) {
@@ -222,16 +244,6 @@ func count(n int, thing string) string {
 	return fmt.Sprintf("%d %s", n, thing)
 }
 
-// watch applies the files now and whenever they change.
-func (a *applier) watch(ctx context.Context) error {
-	a.start()
-	return manifests.Watch(ctx, a.files, func() {
-		if err := a.apply(); err != nil {
-			fmt.Fprintf(a.errs, "error: %v\n", err)
-		}
-	})
-}
-
 // Conflicts prints the frontends that a Service does not get.
 func (a *applier) Conflicts(name proxy.Name, conflicts []proxy.Conflict) {
 	tellConflicts(a.errs, name, conflicts)
@@ -258,14 +270,18 @@ func (a *applier) Programmed(changes []dataplane.Applied, _ time.Duration) {
 
 // Repaired prints what another process had changed.
 func (a *applier) Repaired(r dataplane.Repair) {
-	fmt.Fprintf(a.errs, "repaired our tables, which another process had changed: %s\n", count(r.Operations, "object"))
+	fmt.Fprintf(a.errs, "repaired our tables, which %s had changed: %s\n", r.By, count(r.Operations, "object"))
 }
 
 // Failed rounds end apply with their error.
 func (a *applier) Failed(error) {}
 
-// Contested can't be: changes of our tables are not watched.
-func (a *applier) Contested(kernel.Change, bool) {}
+// Contested prints that another process changes our tables again and again.
+func (a *applier) Contested(by kernel.Change, on bool) {
+	if on {
+		fmt.Fprintf(a.errs, "warning: %s changes our tables again and again: stop it; repairs wait in between\n", by)
+	}
+}
 
 // cleanUp deletes the UDP flows that the changes have left behind.
 func (a *applier) cleanUp() error {

@@ -136,7 +136,7 @@ func (r *runner) run(ctx context.Context, c config.Configuration) error {
 					log.Info("The configuration has changed; starting again in place", "file", r.file)
 					stop(errChanged)
 				}
-			})
+			}, nil, nil)
 		}
 	}
 	err = agent.Run(ctx, api, settings, log)

@@ -67,6 +67,24 @@ func TestWatchFollowsTheFiles(t *testing.T) {
 	write("web.yaml", "")
 	eventually(t, out, "the Service of another file", programmed(". 82 "))
 
+	// Others that flush the tables are repaired after, each time.
+	for range 2 {
+		if _, err := ns.Run("nft", "flush", "ruleset"); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, out, "the repair", programmed(". 82 "))
+	}
+	if _, err := ns.Run("nft", "delete element ip kube-verdict cluster-ips { 10.96.0.11 }; add chain ip kube-verdict stray"); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, out, "the element, without what others added", func() bool {
+		text, err := ns.Run("nft", "list", "table", "ip", "kube-verdict")
+		return err == nil && strings.Contains(text, "elements = { 10.96.0.11 }") && !strings.Contains(text, "stray")
+	})
+	if text := out.String(); !strings.Contains(text, "repaired our tables, which nft (process ") {
+		t.Errorf("the repairs are not told:\n%s", text)
+	}
+
 	stop()
 	if err := <-ended; err != nil {
 		t.Errorf("stopped by its user, it ends with: %v", err)

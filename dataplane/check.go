@@ -73,57 +73,63 @@ func specimens() []proxy.Service {
 	return []proxy.Service{svc}
 }
 
-// options are the kernel's options by the expressions that they bring. What is
-// not here is part of nf_tables itself.
-func option(expression string, f nft.Family) string {
+// option is the kernel's option that brings an expression, and its module. Of what is
+// part of nf_tables itself there is none.
+func option(expression string, f nft.Family) (option, module string) {
 	version := "IPV4"
 	if f == nft.IPv6 {
 		version = "IPV6"
 	}
 	switch expression {
-	case "numgen":
-		return "CONFIG_NFT_NUMGEN"
-	case "ct":
-		return "CONFIG_NFT_CT"
-	case "nat":
-		return "CONFIG_NFT_NAT"
-	case "masq":
-		return "CONFIG_NFT_MASQ"
-	case "fib":
-		return "CONFIG_NFT_FIB_" + version
-	case "reject":
-		return "CONFIG_NFT_REJECT_" + version
-	case "counter":
-		return "CONFIG_NFT_COUNTER"
+	case "numgen", "ct", "nat", "masq", "counter":
+		option = strings.ToUpper(expression)
+	case "fib", "reject":
+		option = strings.ToUpper(expression) + "_" + version
+	default:
+		return "", ""
 	}
-	return ""
+	return "CONFIG_NFT_" + option, "nft_" + strings.ToLower(option)
 }
 
 // lacking says what refusals mean. One makes others: a rule is refused with the set
 // that it looks up.
 func lacking(refusals []kernel.Refusal) error {
-	var lacks []string
+	var lacks, modules []string
 	var rest error
 	for i := range refusals {
 		r := &refusals[i]
-		lack := ""
-		switch op := &r.Op; {
-		case r.Expression != "" && option(r.Expression, op.Table.Family) != "":
-			lack = fmt.Sprintf("%s (the expression %q)", option(r.Expression, op.Table.Family), r.Expression)
-		case op.Rule == nil && op.Chain != nil && op.Chain.Base != nil && op.Chain.Base.Type == "nat":
-			lack = `CONFIG_NFT_NAT (chains of the type "nat")`
-		case op.Set != nil && op.Rule == nil && op.Set.Interval && !op.Set.Paired():
-			lack = "Linux 5.6 or newer (ranges of several fields)"
-		case rest == nil:
+		lack, module := lackOf(r)
+		if lack == "" && rest == nil {
 			rest = fmt.Errorf("this kernel refuses part of our tables, which need Linux 5.9 or newer: %w", &r.OpError)
 		}
 		if lack != "" && !slices.Contains(lacks, lack) {
 			lacks = append(lacks, lack)
 		}
+		if module != "" && !slices.Contains(modules, module) {
+			modules = append(modules, module)
+		}
 	}
-	if len(lacks) > 0 {
-		return errors.New("this kernel lacks what our tables are made of: it needs " + strings.Join(lacks, ", ") +
-			"; an option may be a module that is named like it and not loaded (CONFIG_NFT_NUMGEN: modprobe nft_numgen)")
+	if len(lacks) == 0 {
+		return rest
 	}
-	return rest
+	hint := ""
+	if len(modules) > 0 {
+		hint = "; if this is built as a module that is not loaded: modprobe -a " + strings.Join(modules, " ")
+	}
+	return errors.New("this kernel lacks what our tables are made of: it needs " + strings.Join(lacks, ", ") + hint)
+}
+
+// lackOf is what the kernel lacks for an operation, and the module that may bring it.
+func lackOf(r *kernel.Refusal) (lack, module string) {
+	op := &r.Op
+	if o, module := option(r.Expression, op.Table.Family); o != "" {
+		return fmt.Sprintf("%s (the expression %q)", o, r.Expression), module
+	}
+	switch {
+	case op.Rule == nil && op.Chain != nil && op.Chain.Base != nil && op.Chain.Base.Type == "nat":
+		return `CONFIG_NFT_NAT (chains of the type "nat")`, "nft_chain_nat"
+	case op.Set != nil && op.Rule == nil && op.Set.Interval && !op.Set.Paired():
+		return "Linux 5.6 or newer (ranges of several fields)", ""
+	}
+	return "", ""
 }

@@ -166,7 +166,7 @@ func (p *Programmer) Run(ctx context.Context, ready func()) error {
 			err = p.Round()
 		}
 		swept = nil
-		wake, at := p.wake, earliest(p.retryAt, p.repairAt, p.calmAt())
+		wake, at := p.wake, p.Due()
 		switch {
 		case err == nil:
 			tries = 0
@@ -403,6 +403,14 @@ func (p *Programmer) note(changes []Change, failures []Failure) {
 		p.retryAt = time.Time{}
 	}
 }
+
+// Loaded reports whether all Services have been programmed once.
+func (p *Programmer) Loaded() bool { return p.loaded }
+
+// Due is when there will be something for a Round although nothing has come: a Service
+// that the kernel refused, or tables that others have changed. It is zero if there is
+// nothing.
+func (p *Programmer) Due() time.Time { return earliest(p.retryAt, p.repairAt, p.calmAt()) }
 
 // Settle deletes what no Service wants and waits until that is done.
 func (p *Programmer) Settle() error { return p.writer.Sweep() }

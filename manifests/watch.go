@@ -22,7 +22,8 @@ const patience = time.Second
 // context ends. A burst of changes is one. Files and directories that are replaced
 // by others of their name (editors, ConfigMap volumes) are followed, as are new
 // files in directories; where any other symbolic link leads is not watched.
-func Watch(ctx context.Context, paths []string, changed func()) error {
+// In between, it calls then for what comes from also; both may be nil.
+func Watch(ctx context.Context, paths []string, changed func(), also <-chan struct{}, then func()) error {
 	watcher, err := fsnotify.NewWatcher()
 	if err != nil {
 		return fmt.Errorf("watch files: %w", err)
@@ -54,6 +55,8 @@ func Watch(ctx context.Context, paths []string, changed func()) error {
 		select {
 		case <-ctx.Done():
 			return nil
+		case <-also:
+			then()
 		case err := <-watcher.Errors:
 			if !errors.Is(err, fsnotify.ErrEventOverflow) {
 				return fmt.Errorf("watch files: %w", err)

@@ -25,7 +25,7 @@ func watch(t *testing.T, paths ...string) *watched {
 	t.Helper()
 	ctx, stop := context.WithCancel(context.Background())
 	w := &watched{t: t, changes: make(chan struct{}, 100), stop: stop, ended: make(chan error, 1)}
-	go func() { w.ended <- manifests.Watch(ctx, paths, func() { w.changes <- struct{}{} }) }()
+	go func() { w.ended <- manifests.Watch(ctx, paths, func() { w.changes <- struct{}{} }, nil, nil) }()
 	t.Cleanup(stop)
 	w.want("the start")
 	return w
@@ -255,7 +255,7 @@ func TestWatchThatCannotBe(t *testing.T) {
 		"-":                                  "standard input can't be watched: name files or directories",
 		filepath.Join(dir, "none", "a.yaml"): "watch " + dir + "/none: no such file or directory",
 	} {
-		err := manifests.Watch(t.Context(), []string{dir, path}, func() { t.Errorf("%s is watched", path) })
+		err := manifests.Watch(t.Context(), []string{dir, path}, func() { t.Errorf("%s is watched", path) }, nil, nil)
 		if err == nil || err.Error() != want {
 			t.Errorf("the error of %s is %v, want %s", path, err, want)
 		}
