@@ -19,7 +19,8 @@ func newRender(o *options) *cobra.Command {
 		Short: "Print the ruleset that manifests stand for",
 		Long: `Prints the tables that "apply" would make of the manifests, without touching the
 kernel; it needs no right. The output is a script that "nft -f" accepts and that
-replaces both tables in one transaction, or JSON for other programs.`,
+replaces both tables in one transaction, or JSON for other programs. The script's
+first line names the versions of nft that load it.`,
 		Example: `  kube-verdict render -f examples/dns-default.yaml --pod-cidrs 10.254.0.0/16
   kube-verdict render -f services/ | nft -f -
   kube-verdict render -f services/ --layout chains   # KUBE-SVC-... and KUBE-SEP-... chains

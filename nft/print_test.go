@@ -178,7 +178,7 @@ func TestTableText(t *testing.T) {
 	if err := WriteScript(&script, c); err != nil {
 		t.Fatal(err)
 	}
-	if got := script.String(); got != "add table ip t\ndelete table ip t\n\n"+want {
+	if got := script.String(); got != "# For nft 1.0.6 or newer\nadd table ip t\ndelete table ip t\n\n"+want {
 		t.Errorf("the script is\n%s", got)
 	}
 	if got := strings.Join(c.Chains[1].Leads(), " "); got != "a b" {

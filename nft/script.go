@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 )
 
@@ -17,6 +18,7 @@ type Contents struct {
 // whatever they held before, in one transaction of nft -f.
 func WriteScript(w io.Writer, contents ...Contents) error {
 	b := bufio.NewWriter(w)
+	fmt.Fprintf(b, "# For %s\n", loader(contents))
 	for _, c := range contents {
 		// Adding first lets the delete succeed where there is no such table.
 		fmt.Fprintf(b, "add table %s\ndelete table %s\n", c.ID(), c.ID())
@@ -26,6 +28,33 @@ func WriteScript(w io.Writer, contents ...Contents) error {
 		c.write(b)
 	}
 	return b.Flush()
+}
+
+// loader is which nft loads a script with such contents, of those that were tried.
+func loader(contents []Contents) string {
+	text := "nft 0.9.8 or newer"
+	for _, c := range contents {
+		for _, s := range c.Sets {
+			if slices.ContainsFunc(s.Key, func(f Field) bool { _, ok := f.(Random); return ok }) {
+				text = "nft 1.0.6 or newer"
+			}
+		}
+	}
+	for _, c := range contents {
+		for _, chain := range c.Chains {
+			for _, r := range chain.Rules {
+				if c.Family == IPv6 && slices.ContainsFunc(r.Statements, remembersData) {
+					return "nft 1.1.3 or newer: 1.0.6 aborts at the rules for IPv6 session affinity"
+				}
+			}
+		}
+	}
+	return text
+}
+
+func remembersData(s Statement) bool {
+	r, ok := s.(Remember)
+	return ok && len(r.Data) > 0
 }
 
 // String is the table as nft lists it.

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/kube-verdict/kube-verdict/internal/testbed"
 	"github.com/kube-verdict/kube-verdict/nft"
@@ -121,4 +122,50 @@ func same(t *testing.T, what string, table *nft.Table, held *nft.Held, loose ...
 			t.Errorf("%s: chain %s differs", what, c.Name)
 		}
 	}
+}
+
+// A script's head names the versions of nft that load it.
+func TestScriptsLoadWhereTheySay(t *testing.T) {
+	for _, program := range testbed.Nfts() {
+		version := strings.Fields(run(t, testbed.NewTestNamespace(t), program, "--version"))[1]
+		for _, tc := range []struct {
+			what     string
+			contents nft.Contents
+			needs    string
+		}{
+			{"IPv4 affinity", affine(nft.IPv4), "v0.9.8"},
+			{"IPv6 affinity", affine(nft.IPv6), "v1.1.3"},
+			{"a random number in a key", rolling(), "v1.0.6"},
+		} {
+			var script strings.Builder
+			if err := nft.WriteScript(&script, tc.contents); err != nil {
+				t.Fatal(err)
+			}
+			if want := "# For nft " + tc.needs[1:] + " or newer"; !strings.HasPrefix(script.String(), want) {
+				t.Errorf("%s: the head is %.80q, want %q", tc.what, script.String(), want)
+			}
+			// What is in between was not tried.
+			refuses := slices.Contains([]string{"v0.9.8", "v1.0.6"}, version) && version < tc.needs
+			ns := testbed.NewTestNamespace(t)
+			if _, err := ns.RunInput(strings.NewReader(script.String()), program, "-f", "-"); (err != nil) != refuses {
+				t.Errorf("%s: nft %s loads it: %v, and it is for %s", tc.what, version, err, tc.needs)
+			}
+		}
+	}
+}
+
+// affine is a table that remembers endpoints.
+func affine(f nft.Family) nft.Contents {
+	key, data := []nft.Field{nft.SourceAddr{}, nft.Priority{}}, []nft.Field{nft.DestAddr{}, nft.DestPort{}}
+	return nft.Contents{Table: &nft.Table{
+		Family: f, Name: "t", Sets: []*nft.Set{{Name: "remembered", Key: key, Data: data, Dynamic: true, Size: 10}},
+		Chains: []*nft.Chain{{Name: "learn", Rules: []nft.Rule{{Statements: []nft.Statement{
+			nft.Remember{Map: "remembered", Key: key, Data: data, Timeout: time.Hour}}}}}},
+	}}
+}
+
+// rolling is a table with a random number in a key.
+func rolling() nft.Contents {
+	key := []nft.Field{nft.DestAddr{}, nft.Random{Mod: 7}}
+	return nft.Contents{Table: &nft.Table{Family: nft.IPv4, Name: "t", Sets: []*nft.Set{{Name: "endpoints", Key: key, Data: []nft.Field{nft.DestAddr{}}}}}}
 }
