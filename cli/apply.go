@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -72,12 +73,12 @@ Tables of the other --layout are replaced in one transaction; connections go on.
 			}
 			switch {
 			case dryRun:
-				return a.dryRun()
+				return a.dryRun(cmd.Context())
 			case watch:
 				return a.watch(cmd.Context())
 			}
 			a.start()
-			return a.apply()
+			return a.apply(cmd.Context())
 		},
 	}
 	flags := cmd.Flags()
@@ -128,8 +129,8 @@ func (a *applier) start() {
 	a.flows = &conntrack.Changes{}
 }
 
-func (a *applier) dryRun() error {
-	input, err := a.options.read(a.files, a.in, a.errs)
+func (a *applier) dryRun(ctx context.Context) error {
+	input, err := a.options.read(ctx, a.files, a.in, a.errs)
 	if err != nil {
 		return err
 	}
@@ -177,10 +178,10 @@ func (a *applier) put(input *input) {
 }
 
 // apply brings the manifests as they are now into the kernel.
-func (a *applier) apply() error {
+func (a *applier) apply(ctx context.Context) error {
 	start, before := time.Now(), a.conn.Stats()
 	a.wrong = 0
-	input, err := a.options.read(a.files, a.in, a.errs)
+	input, err := a.options.read(ctx, a.files, a.in, a.errs)
 	if err != nil {
 		return err
 	}

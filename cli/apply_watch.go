@@ -36,7 +36,8 @@ func (a *applier) watch(ctx context.Context) error {
 		})
 		cancel()
 	}()
-	err = manifests.Watch(ctx, a.files, a.then(signal, a.apply), wake, a.then(signal, a.mend))
+	apply := func() error { return a.apply(ctx) }
+	err = manifests.Watch(ctx, a.files, a.then(signal, apply), wake, a.then(signal, a.mend))
 	cancel()
 	if failed := <-heard; err == nil {
 		err = failed

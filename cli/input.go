@@ -1,6 +1,8 @@
 package cli
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"io"
 
@@ -24,8 +26,11 @@ type input struct {
 
 // read makes the model of manifests, and prints what is wrong with them and which
 // objects in them are of no concern.
-func (o *options) read(files []string, stdin io.Reader, errs io.Writer) (*input, error) {
-	objects := readManifests(files, stdin, errs)
+func (o *options) read(ctx context.Context, files []string, stdin io.Reader, errs io.Writer) (*input, error) {
+	objects, err := readManifests(ctx, files, stdin, errs)
+	if err != nil {
+		return nil, err
+	}
 	if text := objects.PassedOverText(); text != "" {
 		fmt.Fprintf(errs, "passed over: %s\n", text)
 	}
@@ -33,15 +38,18 @@ func (o *options) read(files []string, stdin io.Reader, errs io.Writer) (*input,
 }
 
 // readManifests reads objects, and prints what is wrong with them.
-func readManifests(files []string, stdin io.Reader, errs io.Writer) *manifests.Objects {
-	objects := manifests.Read(files, stdin)
+func readManifests(ctx context.Context, files []string, stdin io.Reader, errs io.Writer) (*manifests.Objects, error) {
+	objects := manifests.Read(ctx, files, stdin)
+	if ctx.Err() != nil {
+		return nil, errors.New("ended by a signal before all files were read")
+	}
 	for _, err := range objects.Errors {
 		fmt.Fprintf(errs, "error: %v\n", err)
 	}
 	for _, err := range objects.Warnings {
 		fmt.Fprintf(errs, "warning: %v\n", err)
 	}
-	return objects
+	return objects, nil
 }
 
 // input makes the model of objects and prints what is wrong with them.

@@ -41,7 +41,7 @@ first line names the versions of nft that load it.`,
 			if err != nil {
 				return err
 			}
-			input, err := o.read(files, cmd.InOrStdin(), cmd.ErrOrStderr())
+			input, err := o.read(cmd.Context(), files, cmd.InOrStdin(), cmd.ErrOrStderr())
 			if err != nil {
 				return err
 			}

@@ -23,6 +23,7 @@ func Main(args []string) int {
 	defer stop()
 	root := newRoot()
 	root.SetArgs(args)
+	root.SetIn(interruptible{ctx, os.Stdin})
 	err := root.ExecuteContext(ctx)
 	if err == nil {
 		return 0

@@ -49,7 +49,11 @@ type wanted struct {
 // API server doesn't give is noted, but for the Services themselves.
 func (s *source) read(ctx context.Context, stdin io.Reader, errs io.Writer, want wanted) (*objects, error) {
 	if len(s.files) > 0 {
-		all := &objects{Objects: readManifests(s.files, stdin, errs)}
+		read, err := readManifests(ctx, s.files, stdin, errs)
+		if err != nil {
+			return nil, err
+		}
+		all := &objects{Objects: read}
 		if len(all.Services) == 0 && len(all.Errors) > 0 {
 			return nil, fmt.Errorf("no Service could be read (see above)")
 		}

@@ -23,7 +23,7 @@ var nodeA = proxy.Node{
 // model is what manifests stand for on node-a.
 func model(t testing.TB, file string) []proxy.Service {
 	t.Helper()
-	objects := manifests.Read([]string{file}, nil)
+	objects := manifests.Read(t.Context(), []string{file}, nil)
 	if len(objects.Errors) > 0 {
 		t.Fatal(objects.Errors)
 	}

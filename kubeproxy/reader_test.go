@@ -21,7 +21,7 @@ var nodeAddrs = []netip.Addr{netip.MustParseAddr("10.240.0.11"), netip.MustParse
 // desired is what the objects in a file mean on node-a.
 func desired(t *testing.T, file string) view.View {
 	t.Helper()
-	objects := manifests.Read([]string{file}, nil)
+	objects := manifests.Read(t.Context(), []string{file}, nil)
 	if len(objects.Errors) > 0 {
 		t.Fatal(objects.Errors)
 	}

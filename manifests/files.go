@@ -2,6 +2,7 @@ package manifests
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -11,24 +12,80 @@ import (
 	"slices"
 	"strings"
 	"unicode/utf8"
+
+	"golang.org/x/sys/unix"
 )
+
+// maxFile bounds a file's length: ten times what 10 000 Services and 100 000 endpoints
+// take. A file that is larger by mistake must not take all memory.
+const maxFile = 256 << 20
 
 // file is something to read, or why it can't be.
 type file struct {
 	name  string
 	stdin bool
+	// found means that nobody named the file: it is in a directory that was named.
+	found bool
 	err   error
 }
 
-func (f file) read(stdin io.Reader) ([]byte, error) {
-	if f.stdin {
-		text, err := io.ReadAll(stdin)
-		if err != nil {
-			return nil, fmt.Errorf("read standard input: %w", err)
-		}
-		return text, nil
+// read reads the file, and gives up when the context ends: a pipe may stay open, and
+// a file system may not answer.
+func (f file) read(ctx context.Context, stdin io.Reader) ([]byte, error) {
+	type result struct {
+		text []byte
+		err  error
 	}
-	return os.ReadFile(f.name) // the error names the file
+	done := make(chan result, 1)
+	go func() {
+		text, err := f.readAll(stdin)
+		done <- result{text, err}
+	}()
+	select {
+	case r := <-done:
+		return r.text, r.err
+	case <-ctx.Done():
+		return nil, fmt.Errorf("read %s: %w", f.name, context.Cause(ctx))
+	}
+}
+
+func (f file) readAll(stdin io.Reader) ([]byte, error) {
+	from := stdin
+	if !f.stdin {
+		flags := os.O_RDONLY
+		if f.found {
+			flags |= unix.O_NONBLOCK // or a pipe would be waited for before it is known to be one
+		}
+		opened, err := os.OpenFile(f.name, flags, 0)
+		if err != nil {
+			return nil, err // which names the file
+		}
+		defer func() { _ = opened.Close() }()
+		info, err := opened.Stat()
+		switch {
+		case err != nil:
+			return nil, err
+		case f.found && !info.Mode().IsRegular():
+			return nil, fmt.Errorf("%s: not a regular file: remove it from the directory, or name it itself", f.name)
+		case info.Size() > maxFile:
+			return nil, tooLong(f.name)
+		}
+		from = opened
+	}
+	text, err := io.ReadAll(io.LimitReader(from, maxFile+1))
+	switch {
+	case err != nil && f.stdin:
+		return nil, fmt.Errorf("read standard input: %w", err)
+	case err != nil:
+		return nil, err
+	case len(text) > maxFile:
+		return nil, tooLong(f.name)
+	}
+	return text, nil
+}
+
+func tooLong(name string) error {
+	return fmt.Errorf("%s: longer than %d MiB; nothing in it was read: split it", name, maxFile>>20)
 }
 
 // extensions are those of manifests in a directory, as kubectl has them.
@@ -62,7 +119,7 @@ func files(path string) []file {
 			if info, err := os.Stat(name); err == nil && info.IsDir() {
 				continue
 			}
-			list = append(list, file{name: name})
+			list = append(list, file{name: name, found: true})
 		}
 	}
 	if len(list) == 0 {
@@ -96,15 +153,21 @@ func split(name string, text []byte) []document {
 		d.err = fmt.Errorf("%s: not UTF-8; nothing in it was read", d.place())
 		return []document{d}
 	}
-	start := bytes.TrimLeft(text, " \t\r\n")
-	if len(start) == 0 || start[0] != '{' && start[0] != '[' {
-		return splitYAML(name, text)
-	}
-	docs := splitJSON(name, text)
-	if last := docs[len(docs)-1]; last.err != nil && filepath.Ext(name) != ".json" {
-		if other := splitYAML(name, text); len(docs) == 1 || len(other) > 1 {
-			return other
+	var docs []document
+	for _, d := range splitYAML(name, text) {
+		start := bytes.TrimLeft(d.text, " \t\r\n")
+		if len(start) == 0 || start[0] != '{' && start[0] != '[' {
+			docs = append(docs, d)
+			continue
 		}
+		values := splitJSON(d)
+		if len(values) == 1 && values[0].err != nil && filepath.Ext(name) != ".json" {
+			values = []document{d}
+		}
+		docs = append(docs, values...)
+	}
+	for i := range docs {
+		docs[i].number = i + 1
 	}
 	return docs
 }
@@ -112,12 +175,11 @@ func split(name string, text []byte) []document {
 // splitYAML cuts at lines that begin with three dashes, or that are three dots.
 func splitYAML(name string, text []byte) []document {
 	var docs []document
-	line, first, number := 1, 1, 0
+	line, first := 1, 1
 	var current []byte
 	end := func() {
 		if len(bytes.TrimSpace(current)) > 0 {
-			number++
-			docs = append(docs, document{file: name, number: number, line: first, text: current})
+			docs = append(docs, document{file: name, line: first, text: current})
 		}
 		current = nil
 	}
@@ -160,17 +222,19 @@ func boundary(line []byte) (cuts, empty bool) {
 	return true, len(rest) == 0 || rest[0] == '#'
 }
 
-// splitJSON cuts where one value ends.
-func splitJSON(name string, text []byte) []document {
+// splitJSON cuts a document where one JSON value ends.
+func splitJSON(whole document) []document {
 	var docs []document
+	text := whole.text
 	decoder := json.NewDecoder(bytes.NewReader(text))
-	for number := 1; ; number++ {
+	for {
 		// Skip to the value's first byte, which tells its line.
 		at := int(decoder.InputOffset())
 		for at < len(text) && bytes.IndexByte([]byte(" \t\r\n"), text[at]) >= 0 {
 			at++
 		}
-		d := document{file: name, number: number, line: 1 + bytes.Count(text[:at], []byte("\n")), json: true}
+		lineAt := func(at int) int { return whole.line + bytes.Count(text[:at], []byte("\n")) }
+		d := document{file: whole.file, line: lineAt(at), json: true}
 		var raw json.RawMessage
 		err := decoder.Decode(&raw)
 		if errors.Is(err, io.EOF) {
@@ -179,9 +243,9 @@ func splitJSON(name string, text []byte) []document {
 		if err != nil {
 			var syntax *json.SyntaxError
 			if errors.As(err, &syntax) {
-				d.line = 1 + bytes.Count(text[:min(int(syntax.Offset), len(text))], []byte("\n"))
+				d.line = lineAt(min(int(syntax.Offset), len(text)))
 			}
-			d.err = fmt.Errorf("%s: not JSON: %w; nothing from here on was read", d.place(), err)
+			d.err = fmt.Errorf("%s: not JSON: %w; nothing from here to the end of the document was read", d.place(), err)
 			return append(docs, d)
 		}
 		d.text = raw

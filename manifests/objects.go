@@ -1,6 +1,7 @@
 package manifests
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"slices"
@@ -32,26 +33,27 @@ type Objects struct {
 
 // Read reads files, directories, and standard input for the path "-". Of a
 // directory it reads the *.yaml, *.yml and *.json files, not those in
-// directories below.
-func Read(paths []string, stdin io.Reader) *Objects {
+// directories below, and no other than regular files. When the context ends, what has
+// not been read is among the errors.
+func Read(ctx context.Context, paths []string, stdin io.Reader) *Objects {
 	o := &Objects{
 		Slices: map[types.NamespacedName][]*discoveryv1.EndpointSlice{},
 		Nodes:  map[string]*corev1.Node{}, PassedOver: map[string]int{}, places: map[string]string{},
 	}
 	for _, path := range paths {
 		for _, f := range files(path) {
-			o.file(f, stdin)
+			o.file(ctx, f, stdin)
 		}
 	}
 	return o
 }
 
-func (o *Objects) file(f file, stdin io.Reader) {
+func (o *Objects) file(ctx context.Context, f file, stdin io.Reader) {
 	if f.err != nil {
 		o.Errors = append(o.Errors, f.err)
 		return
 	}
-	text, err := f.read(stdin)
+	text, err := f.read(ctx, stdin)
 	if err != nil {
 		o.Errors = append(o.Errors, err)
 		return

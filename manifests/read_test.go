@@ -1,16 +1,20 @@
 package manifests_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
 	"maps"
+	"net"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 	"testing/iotest"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/kube-verdict/kube-verdict/manifests"
 )
@@ -54,7 +58,7 @@ func contents(o *manifests.Objects) string {
 }
 
 func read(text string) string {
-	return strings.ReplaceAll(contents(manifests.Read([]string{"-"}, strings.NewReader(text))), "standard input", "in")
+	return strings.ReplaceAll(contents(manifests.Read(context.Background(), []string{"-"}, strings.NewReader(text))), "standard input", "in")
 }
 
 func want(t *testing.T, what, got, want string) {
@@ -85,7 +89,7 @@ func put(t *testing.T, name, text string) {
 }
 
 func TestDocuments(t *testing.T) {
-	const a, b = "service default/a\n", "service default/b\n"
+	const a, b, c = "service default/a\n", "service default/b\n", "service default/c\n"
 	for _, tc := range []struct{ name, text, want string }{
 		{"nothing", "", ""},
 		{"only comments", "# a\n---\n# b\n", ""},
@@ -103,6 +107,7 @@ func TestDocuments(t *testing.T) {
 		{"a byte order mark before JSON", "\ufeff" + `{"apiVersion":"v1","kind":"Service","metadata":{"name":"a"}}`, a},
 		{"JSON values", `{"apiVersion":"v1","kind":"Service","metadata":{"name":"a"}}` + "\n" + `  {"apiVersion":"v1","kind":"Service","metadata":{"name":"b"}} `, a + b},
 		{"JSON between dashes", `{"apiVersion":"v1","kind":"Service","metadata":{"name":"a"}}` + "\n---\n" + `{"apiVersion":"v1","kind":"Service","metadata":{"name":"b"}}`, a + b},
+		{"JSON and YAML between dashes", service("a") + "---\n" + `{"apiVersion":"v1","kind":"Service","metadata":{"name":"b"}} {"apiVersion":"v1","kind":"Service","metadata":{"name":"c"}}` + "\n---\n" + service("d"), a + b + c + "service default/d\n"},
 		{"YAML that begins like JSON", "{apiVersion: v1, kind: Service, metadata: {name: a}}\n---\n" + service("b"), a + b},
 		{"namespaces", "apiVersion: v1\nkind: Service\nmetadata: {name: a, namespace: x}\n---\n" + service("a"), "service x/a\n" + a},
 		{
@@ -136,7 +141,7 @@ const label = "a lowercase RFC 1123 label must consist of lower case alphanumeri
 
 // Whatever is wrong is named with its place, and what is right is read.
 func TestMistakes(t *testing.T) {
-	const a, b = "service default/a\n", "service default/b\n"
+	const a, b, c = "service default/a\n", "service default/b\n", "service default/c\n"
 	for _, tc := range []struct{ name, text, want string }{
 		{
 			"not YAML", "# first\n\n---\n" + service("a") + "---\n# third\nkind: Service\n  x: y\n---\n" + service("b"),
@@ -185,11 +190,15 @@ func TestMistakes(t *testing.T) {
 		{"an item of a plain list without kind", "{apiVersion: v1, kind: List, items: [{metadata: {name: a}}]}", "error: in:1 (item 0): not a Kubernetes object: it has no apiVersion and kind\n"},
 		{
 			"JSON that ends", "\n" + `{"apiVersion":"v1","kind":"Service","metadata":{"name":"a"}}` + "\n" + `{"apiVersion":` + "\n",
-			a + "error: in:3: not JSON: unexpected EOF; nothing from here on was read\n",
+			a + "error: in:3: not JSON: unexpected EOF; nothing from here to the end of the document was read\n",
 		},
 		{
 			"JSON with a mistake", `{"apiVersion":"v1","kind":"Service","metadata":{"name":"a"}}` + "\n{\n\n\"kind\": x}\n" + `{"apiVersion":"v1","kind":"Service","metadata":{"name":"b"}}`,
-			a + "error: in:4: not JSON: invalid character 'x' looking for beginning of value; nothing from here on was read\n",
+			a + "error: in:4: not JSON: invalid character 'x' looking for beginning of value; nothing from here to the end of the document was read\n",
+		},
+		{
+			"JSON with a mistake between dashes", `{"apiVersion":"v1","kind":"Service","metadata":{"name":"a"}}` + "\n---\n" + `{"apiVersion":"v1","kind":"Service","metadata":{"name":"b"}} {` + "\n---\n" + `{"apiVersion":"v1","kind":"Service","metadata":{"name":"c"}}`,
+			a + b + c + "error: in:3: not JSON: unexpected EOF; nothing from here to the end of the document was read\n",
 		},
 		{"JSON that is no object", `[{"apiVersion":"v1","kind":"Service","metadata":{"name":"a"}}]`, "error: in:1: not a Kubernetes object: it has no apiVersion and kind\n"},
 	} {
@@ -205,16 +214,19 @@ func TestPaths(t *testing.T) {
 		"B.yaml": service("upper"), "d.txt": "x: [", "e.yaml.bak": "x: [", "f": "x: [", "yaml": "x: [", "g.YAML": "x: [",
 		"below/h.yaml": "x: [", "dir.yaml/i.yaml": "x: [", "j.yaml": "",
 	})
-	want(t, "a directory", contents(manifests.Read([]string{dir}, nil)), "service default/upper\nservice default/a\nservice default/b\nservice default/c\n")
+	want(t, "a directory", contents(manifests.Read(t.Context(), []string{dir}, nil)), "service default/upper\nservice default/a\nservice default/b\nservice default/c\n")
+
+	jq := `{"apiVersion":"v1","kind":"Service","metadata":{"name":"a"}}` + "\n---\n{\n\t" + `"apiVersion":"v1","kind":"Service","metadata":{"name":"b"}}` + "\n"
+	want(t, "a *.json with dashes", contents(manifests.Read(t.Context(), []string{filepath.Join(write(t, map[string]string{"a.json": jq}), "a.json")}, nil)), "service default/a\nservice default/b\n")
 
 	other := write(t, map[string]string{"x.txt": service("x"), "y.conf": service("a")})
-	got := contents(manifests.Read([]string{filepath.Join(other, "x.txt"), "-", dir, filepath.Join(other, "y.conf")}, strings.NewReader(service("in"))))
+	got := contents(manifests.Read(t.Context(), []string{filepath.Join(other, "x.txt"), "-", dir, filepath.Join(other, "y.conf")}, strings.NewReader(service("in"))))
 	want(t, "several paths", got, "service default/x\nservice default/in\nservice default/upper\nservice default/a\nservice default/b\nservice default/c\n"+
 		fmt.Sprintf("error: %s:1: service default/a is in %s:1 already, which stays; remove one of them\n", filepath.Join(other, "y.conf"), filepath.Join(dir, "a.yml")))
 
 	empty := write(t, map[string]string{".hidden.yaml": "x: [", "README.md": "x: ["})
-	want(t, "a directory without manifests", contents(manifests.Read([]string{empty}, nil)), "error: "+empty+": there is no *.yaml, *.yml or *.json in this directory\n")
-	want(t, "no path", contents(manifests.Read(nil, nil)), "")
+	want(t, "a directory without manifests", contents(manifests.Read(t.Context(), []string{empty}, nil)), "error: "+empty+": there is no *.yaml, *.yml or *.json in this directory\n")
+	want(t, "no path", contents(manifests.Read(t.Context(), nil, nil)), "")
 }
 
 func TestPathsThatCannotBeRead(t *testing.T) {
@@ -226,12 +238,12 @@ func TestPathsThatCannotBeRead(t *testing.T) {
 		t.Fatal(err)
 	}
 	// A file that is there by name but not to be read is not passed over.
-	want(t, "a directory with a broken symlink", contents(manifests.Read([]string{dir}, nil)), "service default/a\nerror: open "+dir+"/b.yaml: no such file or directory\n")
-	want(t, "a symlink", contents(manifests.Read([]string{dir + "/c.txt"}, nil)), "service default/a\n")
-	want(t, "paths of which one is missing", contents(manifests.Read([]string{dir + "/none", dir + "/a.yaml"}, nil)),
+	want(t, "a directory with a broken symlink", contents(manifests.Read(t.Context(), []string{dir}, nil)), "service default/a\nerror: open "+dir+"/b.yaml: no such file or directory\n")
+	want(t, "a symlink", contents(manifests.Read(t.Context(), []string{dir + "/c.txt"}, nil)), "service default/a\n")
+	want(t, "paths of which one is missing", contents(manifests.Read(t.Context(), []string{dir + "/none", dir + "/a.yaml"}, nil)),
 		"service default/a\nerror: stat "+dir+"/none: no such file or directory: name a file, a directory, or - for standard input\n")
 
-	o := manifests.Read([]string{"-"}, io.MultiReader(strings.NewReader(service("a")), iotest.ErrReader(io.ErrClosedPipe)))
+	o := manifests.Read(t.Context(), []string{"-"}, io.MultiReader(strings.NewReader(service("a")), iotest.ErrReader(io.ErrClosedPipe)))
 	if len(o.Services) > 0 || len(o.Errors) != 1 || !errors.Is(o.Errors[0], io.ErrClosedPipe) || !strings.HasPrefix(o.Errors[0].Error(), "read standard input: ") {
 		// Half of an input is no input: the rest may be another Service's slices.
 		t.Errorf("unreadable input is read as\n%s", contents(o))
@@ -240,7 +252,7 @@ func TestPathsThatCannotBeRead(t *testing.T) {
 	if err := os.Symlink("loop.yaml", loop); err != nil {
 		t.Fatal(err)
 	}
-	if o := manifests.Read([]string{loop}, nil); len(o.Errors) != 1 || !strings.Contains(o.Errors[0].Error(), loop) {
+	if o := manifests.Read(t.Context(), []string{loop}, nil); len(o.Errors) != 1 || !strings.Contains(o.Errors[0].Error(), loop) {
 		t.Errorf("a symlink to itself is read as\n%s", contents(o))
 	}
 }
@@ -269,7 +281,7 @@ func FuzzRead(f *testing.F) {
 		f.Add([]byte(text))
 	}
 	f.Fuzz(func(t *testing.T, text []byte) {
-		o := manifests.Read([]string{"-"}, strings.NewReader(string(text)))
+		o := manifests.Read(t.Context(), []string{"-"}, strings.NewReader(string(text)))
 		for _, err := range o.Errors {
 			for line := range strings.Lines(err.Error()) {
 				// Errors of YAML and JSON may quote the input, line ends and all.
@@ -285,8 +297,57 @@ func FuzzRead(f *testing.F) {
 		}
 		// What is read is the same when it is read again: documents are decoded
 		// at once, but counted in order.
-		if again := manifests.Read([]string{"-"}, strings.NewReader(string(text))); contents(o) != contents(again) {
+		if again := manifests.Read(t.Context(), []string{"-"}, strings.NewReader(string(text))); contents(o) != contents(again) {
 			t.Errorf("read as\n%s\nand then as\n%s", contents(o), contents(again))
 		}
 	})
+}
+
+// A directory may hold what is no file to read: a pipe nobody writes to would hold up
+// all others.
+func TestOnlyRegularFilesOfADirectory(t *testing.T) {
+	t.Parallel()
+	dir := write(t, map[string]string{"a.yaml": service("a"), "z.yaml": service("z"), "aside/pipe": ""})
+	pipe := filepath.Join(dir, "aside", "fifo")
+	for _, name := range []string{pipe, filepath.Join(dir, "b.yaml")} {
+		if err := unix.Mkfifo(name, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	symlink(t, pipe, filepath.Join(dir, "c.yaml"))
+	symlink(t, "/dev/zero", filepath.Join(dir, "d.yaml"))
+	socket, err := net.Listen("unix", filepath.Join(dir, "e.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = socket.Close() }()
+	put(t, filepath.Join(dir, "f.yaml"), "")
+	if err := os.Truncate(filepath.Join(dir, "f.yaml"), 1<<40); err != nil {
+		t.Fatal(err)
+	}
+	wrong := ""
+	for _, name := range []string{"b.yaml", "c.yaml", "d.yaml"} {
+		wrong += "error: " + filepath.Join(dir, name) + ": not a regular file: remove it from the directory, or name it itself\n"
+	}
+	wrong += "error: open " + filepath.Join(dir, "e.yaml") + ": no such device or address\n"
+	wrong += "error: " + filepath.Join(dir, "f.yaml") + ": longer than 256 MiB; nothing in it was read: split it\n"
+	want(t, "a directory with pipes, a device and a socket", contents(manifests.Read(t.Context(), []string{dir}, nil)), "service default/a\nservice default/z\n"+wrong)
+}
+
+// A pipe that somebody names is read to its end, as a shell makes them for <(command);
+// or until the context ends.
+func TestNamedPipe(t *testing.T) {
+	t.Parallel()
+	pipe := filepath.Join(t.TempDir(), "pipe")
+	if err := unix.Mkfifo(pipe, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	go func() { _ = os.WriteFile(pipe, []byte(service("a")), 0) }()
+	want(t, "a pipe", contents(manifests.Read(t.Context(), []string{pipe}, nil)), "service default/a\n")
+
+	ctx, end := context.WithCancelCause(t.Context())
+	end(errors.New("told to end"))
+	silent, _ := io.Pipe()
+	want(t, "pipes that nobody writes to", contents(manifests.Read(ctx, []string{pipe, "-"}, silent)),
+		"error: read "+pipe+": told to end\nerror: read standard input: told to end\n")
 }

@@ -127,7 +127,7 @@ func TestWatchConfigMapVolume(t *testing.T) {
 		symlink(t, "..2", filepath.Join(dir, "..data_tmp"))
 		rename(t, filepath.Join(dir, "..data_tmp"), filepath.Join(dir, "..data"))
 		w.want("the swap under " + path)
-		want(t, path, contents(manifests.Read([]string{path}, nil)), "service default/b\n")
+		want(t, path, contents(manifests.Read(t.Context(), []string{path}, nil)), "service default/b\n")
 	}
 }
 

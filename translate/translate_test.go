@@ -26,7 +26,7 @@ var nodeA = proxy.Node{
 // model is what manifests stand for on node-a.
 func model(t *testing.T, text string) []proxy.Service {
 	t.Helper()
-	objects := manifests.Read([]string{"-"}, strings.NewReader(text))
+	objects := manifests.Read(t.Context(), []string{"-"}, strings.NewReader(text))
 	if len(objects.Errors) > 0 || len(objects.Warnings) > 0 {
 		t.Fatal(objects.Errors, objects.Warnings)
 	}

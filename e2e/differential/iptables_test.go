@@ -235,7 +235,7 @@ func thereAndBack(reading *iptables.Reading, want view.View) error {
 	if err := translate.Manifests(&text, reading, NodeName); err != nil {
 		return err
 	}
-	objects := manifests.Read([]string{"-"}, &text)
+	objects := manifests.Read(context.Background(), []string{"-"}, &text)
 	if err := errors.Join(objects.Errors...); err != nil {
 		return err
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -23,7 +24,7 @@ type objects struct {
 }
 
 func readObjects(path string) (*objects, error) {
-	read := manifests.Read([]string{path}, nil)
+	read := manifests.Read(context.Background(), []string{path}, nil)
 	if err := errors.Join(read.Errors...); err != nil {
 		return nil, err
 	}

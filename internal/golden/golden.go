@@ -27,7 +27,7 @@ var PodCIDRs = []netip.Prefix{netip.MustParsePrefix("10.254.0.0/16"), netip.Must
 // services are the Services of an example, on a node of that name.
 func services(t *testing.T, example string, node proxy.Node) ([]proxy.Service, layout.Networks) {
 	t.Helper()
-	objects := manifests.Read([]string{filepath.Join("../../examples", example)}, nil)
+	objects := manifests.Read(t.Context(), []string{filepath.Join("../../examples", example)}, nil)
 	if len(objects.Errors)+len(objects.Warnings) > 0 {
 		t.Fatal(objects.Errors, objects.Warnings)
 	}

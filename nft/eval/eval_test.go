@@ -48,7 +48,7 @@ func contentsOf(t *testing.T, l dataplane.Layout, config layout.Config, file str
 	if err != nil {
 		t.Fatal(err)
 	}
-	objects := manifests.Read([]string{"-"}, strings.NewReader(string(text)))
+	objects := manifests.Read(t.Context(), []string{"-"}, strings.NewReader(string(text)))
 	if len(objects.Errors) > 0 {
 		t.Fatal(objects.Errors)
 	}

@@ -26,7 +26,7 @@ var nodeAddrs = []netip.Addr{netip.MustParseAddr("10.240.0.11"), netip.MustParse
 // services are those of a file, as node-a has them.
 func services(t *testing.T, file string) []proxy.Service {
 	t.Helper()
-	objects := manifests.Read([]string{file}, nil)
+	objects := manifests.Read(t.Context(), []string{file}, nil)
 	if len(objects.Errors) > 0 {
 		t.Fatal(objects.Errors)
 	}
