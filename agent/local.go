@@ -6,19 +6,10 @@ import (
 	"net"
 	"net/netip"
 	"slices"
-	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/kube-verdict/kube-verdict/proxy"
-)
-
-// Keywords for the addresses that accept NodePort traffic, as kube-proxy has
-// them.
-const (
-	NodePortPrimary   = "primary"
-	NodePortAll       = "all"
-	NodePortLocalhost = "localhost"
 )
 
 // Local is what is known of the node that we run on.
@@ -30,10 +21,15 @@ type Local struct {
 	// Pods are the pod CIDRs of the Node object; any address, in a family that it
 	// has none for.
 	Pods []netip.Prefix
+	// Warnings are about NodePorts that are served nowhere, or where nobody may want them.
+	Warnings []string
 }
 
 // AnyPods are all addresses, of either family.
-func AnyPods() []netip.Prefix {
+func AnyPods() []netip.Prefix { return everywhere() }
+
+// everywhere has the network that all addresses of a family are in, IPv4 first.
+func everywhere() []netip.Prefix {
 	return []netip.Prefix{netip.PrefixFrom(netip.IPv4Unspecified(), 0), netip.PrefixFrom(netip.IPv6Unspecified(), 0)}
 }
 
@@ -46,12 +42,12 @@ func podsOf(object *corev1.Node) (pods []netip.Prefix, err error) {
 		}
 	}
 	for _, text := range texts {
-		prefix, e := netip.ParsePrefix(text)
-		if e != nil {
+		prefix, _, ok := proxy.ParsePrefix(text)
+		if !ok {
 			err = fmt.Errorf("node %s: spec.podCIDRs: %q is not a CIDR", object.Name, text)
 			continue
 		}
-		pods = append(pods, prefix.Masked())
+		pods = append(pods, prefix)
 	}
 	for _, all := range AnyPods() {
 		if !slices.ContainsFunc(pods, func(p netip.Prefix) bool { return p.Addr().Is4() == all.Addr().Is4() }) {
@@ -69,31 +65,50 @@ func FindLocal(name string, object *corev1.Node, nodePortAddresses []string) (Lo
 	var wrong []error
 	pods, err := podsOf(object)
 	l.Pods, wrong = pods, append(wrong, err)
+	own, err := interfaceAddresses()
+	wrong = append(wrong, err)
 	if object != nil {
-		l.FromObject = true
 		l.Zone = object.Labels[corev1.LabelTopologyZone]
-		for _, a := range object.Status.Addresses {
-			if a.Type != corev1.NodeInternalIP && a.Type != corev1.NodeExternalIP {
-				continue
-			}
-			addr, err := netip.ParseAddr(a.Address)
-			if err != nil {
-				wrong = append(wrong, fmt.Errorf("node %s: status.addresses: %s %q is not an IP address", name, a.Type, a.Address))
-				continue
-			}
-			l.Addresses = append(l.Addresses, addr.Unmap())
-		}
+		l.Addresses, err = addressesOf(object)
+		wrong = append(wrong, err)
 	}
-	if len(l.Addresses) == 0 {
-		l.FromObject = false
-		own, err := interfaceAddresses()
-		l.Addresses, wrong = own, append(wrong, err)
+	l.FromObject = len(l.Addresses) > 0
+	if !l.FromObject {
+		l.Addresses = global(own)
 	}
-	ports, err := nodePorts(l.Addresses, nodePortAddresses)
-	l.NodePorts = ports
-	return l, errors.Join(append(wrong, err)...)
+	choice, err := choose(nodePortAddresses, l)
+	if err != nil {
+		return l, errors.Join(append(wrong, err)...)
+	}
+	l.NodePorts, l.Warnings = choice.of(own)
+	return l, errors.Join(wrong...)
 }
 
+// addressesOf are the addresses of a Node, the internal ones first: a cloud's controller
+// may write the others before. The first of a family is where the node is reached.
+func addressesOf(object *corev1.Node) (addresses []netip.Addr, err error) {
+	for _, kind := range []corev1.NodeAddressType{corev1.NodeInternalIP, corev1.NodeExternalIP} {
+		for _, a := range object.Status.Addresses {
+			if a.Type != kind {
+				continue
+			}
+			addr, _, ok := proxy.ParseAddr(a.Address)
+			if !ok {
+				err = errors.Join(err, fmt.Errorf("node %s: status.addresses: %s %q is not an IP address", object.Name, a.Type, a.Address))
+				continue
+			}
+			addresses = append(addresses, addr)
+		}
+	}
+	return addresses, err
+}
+
+// global are those of the machine's addresses that others may reach it at.
+func global(own []netip.Addr) []netip.Addr {
+	return slices.DeleteFunc(slices.Clone(own), func(a netip.Addr) bool { return !a.IsGlobalUnicast() })
+}
+
+// interfaceAddresses are all of this machine's.
 func interfaceAddresses() ([]netip.Addr, error) {
 	all, err := net.InterfaceAddrs()
 	if err != nil {
@@ -106,49 +121,8 @@ func interfaceAddresses() ([]netip.Addr, error) {
 			continue
 		}
 		if addr, ok := netip.AddrFromSlice(ipnet.IP); ok {
-			if addr = addr.Unmap(); addr.IsGlobalUnicast() {
-				own = append(own, addr)
-			}
+			own = append(own, addr.Unmap())
 		}
 	}
 	return own, nil
-}
-
-// nodePorts picks the addresses that accept NodePort traffic: the node's primary
-// ones, which are the first of each family; all of the machine's, or those in
-// CIDRs; or the loopback one. Linux routes nothing from ::1 to anywhere else, so
-// that there is no NodePort.
-func nodePorts(node []netip.Addr, wanted []string) ([]netip.Addr, error) {
-	if len(wanted) == 1 {
-		switch wanted[0] {
-		case NodePortAll:
-			own, err := interfaceAddresses()
-			slices.SortFunc(own, netip.Addr.Compare)
-			return own, err
-		case NodePortPrimary:
-			var first []netip.Addr
-			for _, is4 := range []bool{true, false} {
-				if i := slices.IndexFunc(node, func(a netip.Addr) bool { return a.Is4() == is4 }); i >= 0 {
-					first = append(first, node[i])
-				}
-			}
-			return first, nil
-		case NodePortLocalhost:
-			return []netip.Addr{netip.AddrFrom4([4]byte{127, 0, 0, 1})}, nil
-		}
-	}
-	var prefixes []netip.Prefix
-	for _, text := range wanted {
-		prefix, err := netip.ParsePrefix(strings.TrimSpace(text))
-		if err != nil {
-			return nil, fmt.Errorf("--nodeport-addresses: %q is neither a CIDR such as 192.168.0.0/16 nor, alone, one of %s, %s and %s",
-				text, NodePortPrimary, NodePortAll, NodePortLocalhost)
-		}
-		prefixes = append(prefixes, prefix)
-	}
-	own, err := interfaceAddresses()
-	slices.SortFunc(own, netip.Addr.Compare)
-	return slices.DeleteFunc(own, func(a netip.Addr) bool {
-		return !slices.ContainsFunc(prefixes, func(p netip.Prefix) bool { return p.Contains(a) })
-	}), err
 }

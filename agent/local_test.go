@@ -45,6 +45,9 @@ func TestFindLocal(t *testing.T) {
 		{"names only", object("Hostname node-a", "InternalDNS node-a.example"), false, own, ""},
 		{"addresses of all kinds", object("Hostname node-a", "InternalIP 10.240.0.11", "InternalIP fd00::11", "ExternalIP 203.0.113.9", "ExternalDNS a.example"),
 			true, "10.240.0.11 fd00::11 203.0.113.9", ""},
+		{"the internal ones first, whatever the order", object("Hostname 10.240.0.99", "ExternalIP 203.0.113.9", "ExternalIP 2001:db8::9", "InternalIP 10.240.0.11", "InternalIP fd00::11"),
+			true, "10.240.0.11 fd00::11 203.0.113.9 2001:db8::9", ""},
+		{"leading zeros", object("InternalIP 010.240.0.011"), true, "10.240.0.11", ""},
 		{"IPv4 in IPv6 form", object("InternalIP ::ffff:10.240.0.11"), true, "10.240.0.11", ""},
 		{"one that is none", object("InternalIP 10.240.0.11", "InternalIP 10.240.0", "InternalIP fd00::11"), true, "10.240.0.11 fd00::11", `node node-a: status.addresses: InternalIP "10.240.0" is not an IP address`},
 		{"none that is one", object("InternalIP nowhere"), false, own, `"nowhere" is not an IP address`},
@@ -105,31 +108,59 @@ func TestSlimNodeIsAsGood(t *testing.T) {
 	}
 }
 
-// The addresses for NodePorts are chosen from the node's, or from all that the
-// machine has.
+// The addresses for NodePorts are chosen from the node's and the machine's.
 func TestNodePortAddresses(t *testing.T) {
 	var own []netip.Addr
-	for _, text := range []string{"10.240.0.11", "10.240.1.11", "203.0.113.9", "fd00::11", "fd00::12"} {
+	for _, text := range []string{"10.240.0.11", "10.240.1.11", "203.0.113.9", "169.254.20.10", "fd00::11", "fd00::12"} {
 		own = append(own, netip.MustParseAddr(text))
 	}
 	ns := testbed.NewTestNode(t, own...)
-	node := object("InternalIP 10.240.1.11", "ExternalIP 203.0.113.9", "InternalIP fd00::12")
-	for _, tc := range []struct{ wanted, picked, complaint string }{
-		{"primary", "10.240.1.11 fd00::12", ""},
-		{"all", "10.240.0.11 10.240.1.11 203.0.113.9 fd00::11 fd00::12", ""},
-		{"localhost", "127.0.0.1", ""},
-		{"10.240.0.0/16", "10.240.0.11 10.240.1.11", ""},
-		{"10.240.0.0/16,10.240.1.0/24, fd00::12/128", "10.240.0.11 10.240.1.11 fd00::12", ""},
-		{"192.0.2.0/24", "", ""},
-		{"0.0.0.0/0", "10.240.0.11 10.240.1.11 203.0.113.9", ""},
-		{"", "", `"" is neither a CIDR`},
-		{"10.240.0.11", "", `"10.240.0.11" is neither a CIDR`},
-		{"primary,all", "", `"primary" is neither a CIDR such as 192.168.0.0/16 nor, alone, one of primary, all and localhost`},
+	node := object("ExternalIP 203.0.113.9", "InternalIP 10.240.1.11", "InternalIP fd00::12")
+	const all4, all6 = "10.240.0.11 10.240.1.11 203.0.113.9", "fd00::11 fd00::12"
+	warn6 := func(list string) string {
+		return "--nodeport-addresses " + list + " has no IPv6 address: NodePorts are served at all IPv6 addresses of this machine"
+	}
+	for _, tc := range []struct {
+		object         *corev1.Node
+		wanted, picked string
+		told           string
+	}{
+		{node, "primary", "10.240.1.11 fd00::12", ""},
+		{node, "all", all4 + " " + all6, ""},
+		{node, "localhost", "127.0.0.1", ""},
+		{node, "primary,localhost", "10.240.1.11 127.0.0.1 fd00::12", ""},
+		{node, "localhost, primary,203.0.113.0/24", "10.240.1.11 127.0.0.1 203.0.113.9 fd00::12", ""},
+		{node, "all,localhost", "10.240.0.11 10.240.1.11 127.0.0.1 203.0.113.9 " + all6, ""},
+		{node, "127.0.0.0/8", "127.0.0.1 " + all6, warn6("127.0.0.0/8")},
+		{node, "127.0.0.1/32,fd00::12/128", "127.0.0.1 fd00::12", ""},
+		{node, "::1/128", all4, "--nodeport-addresses ::1/128 has no IPv4 address: NodePorts are served at all IPv4 addresses of this machine"},
+		{node, "10.240.0.0/16", "10.240.0.11 10.240.1.11 " + all6, warn6("10.240.0.0/16")},
+		{node, "10.240.0.0/16,10.240.1.0/24, fd00::12/128", "10.240.0.11 10.240.1.11 fd00::12", ""},
+		{node, "010.240.0.11/32,::ffff:10.240.1.11/128,fd00::12/128", "10.240.0.11 10.240.1.11 fd00::12", ""},
+		{node, "10.240.0.77/24,fd00::/127", "10.240.0.11", ""},
+		{node, "fd00::/16", all4 + " " + all6, "--nodeport-addresses fd00::/16 has no IPv4 address: NodePorts are served at all IPv4 addresses of this machine"},
+		{node, "169.254.20.0/24,fd00::/16", "169.254.20.10 " + all6, ""},
+		{node, "0.0.0.0/0", all4 + " " + all6, warn6("0.0.0.0/0")},
+		{node, "192.0.2.0/24,2001:db8::/32", "", "--nodeport-addresses 192.0.2.0/24,2001:db8::/32 matches no address of this machine: no NodePort is served; its addresses are [" + all4 + " " + all6 + "]"},
+		{node, "", "10.240.1.11 fd00::12", ""},
+		{object("InternalIP 10.240.1.11"), "primary", "10.240.1.11 " + all6, warn6("primary")},
+		{object("InternalIP 127.0.0.1", "InternalIP fd00::12"), "primary", all4 + " fd00::12", "--nodeport-addresses primary has no IPv4 address: NodePorts are served at all IPv4 addresses of this machine"},
+		// Which of the machine's addresses is the node's, nobody has said.
+		{object(), "primary", all4 + " " + all6, ""},
+		{nil, "primary", all4 + " " + all6, ""},
+		// A node may be reached at an address before it has it.
+		{object("InternalIP 192.0.2.7", "InternalIP fd00::7"), "primary", "192.0.2.7 fd00::7", ""},
+		{node, "10.240.0.11", "", `--nodeport-addresses: "10.240.0.11" is neither a CIDR such as 192.168.0.0/16 nor one of primary, all and localhost`},
+		{node, "primary,everything", "", `--nodeport-addresses: "everything" is neither a CIDR such as 192.168.0.0/16 nor one of primary, all and localhost`},
 	} {
+		var wanted []string // as the flag's parser gives it
+		if tc.wanted != "" {
+			wanted = strings.Split(tc.wanted, ",")
+		}
 		var local Local
 		var err error
 		if e := ns.Do(func() error {
-			local, err = FindLocal("node-a", node, strings.Split(tc.wanted, ","))
+			local, err = FindLocal("node-a", tc.object, wanted)
 			return nil
 		}); e != nil {
 			t.Fatal(e)
@@ -137,8 +168,12 @@ func TestNodePortAddresses(t *testing.T) {
 		if got := join(local.NodePorts); got != tc.picked {
 			t.Errorf("--nodeport-addresses=%s picks %s, want %s", tc.wanted, got, tc.picked)
 		}
-		if (err == nil) != (tc.complaint == "") || err != nil && !strings.Contains(err.Error(), tc.complaint) {
-			t.Errorf("--nodeport-addresses=%s: %v, want %q", tc.wanted, err, tc.complaint)
+		told := strings.Join(local.Warnings, "; ")
+		if err != nil {
+			told = err.Error()
+		}
+		if told != tc.told {
+			t.Errorf("--nodeport-addresses=%s tells %q, want %q", tc.wanted, told, tc.told)
 		}
 	}
 }

@@ -68,8 +68,14 @@ func (n *node) changed(object *corev1.Node) bool {
 		n.pods(local.Pods)
 		n.log.Info("Pods", "cidrs", local.Pods)
 	}
+	warned := slices.Equal(n.now.Warnings, local.Warnings)
 	n.object, n.now = object, local
 	n.mu.Unlock()
+	if !warned {
+		for _, w := range local.Warnings {
+			n.log.Info("NodePorts may not be where they are expected", "warning", w)
+		}
+	}
 	if matters {
 		n.log.Info("Node", "name", local.Name, "zone", local.Zone, "addresses", local.Addresses, "fromNodeObject", local.FromObject, "nodePorts", local.NodePorts)
 		n.moved(local.NodePorts)

@@ -6,9 +6,12 @@ import (
 	"github.com/vishvananda/netlink"
 )
 
-// MachineAddresses are the addresses of this machine's interfaces, in the current
-// network namespace.
-func MachineAddresses() ([]netip.Addr, error) { return interfaceAddresses() }
+// MachineAddresses are the addresses at which others may reach this machine, in the
+// current network namespace.
+func MachineAddresses() ([]netip.Addr, error) {
+	own, err := interfaceAddresses()
+	return global(own), err
+}
 
 // Route is how this machine reaches an address: its own address on the way, and
 // the interface. Both are empty where there is no route.

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/kube-verdict/kube-verdict/manifests"
@@ -64,6 +66,11 @@ func (o *options) input(objects *manifests.Objects, errs io.Writer) (*input, err
 	if err != nil {
 		return nil, err
 	}
+	if slices.ContainsFunc(objects.Services, hasNodePort) {
+		for _, w := range local.Warnings {
+			fmt.Fprintf(errs, "warning: %s\n", w)
+		}
+	}
 	config, err := o.layout()
 	if err != nil {
 		return nil, err
@@ -89,6 +96,10 @@ func (o *options) input(objects *manifests.Objects, errs io.Writer) (*input, err
 		in.services = append(in.services, model)
 	}
 	return in, nil
+}
+
+func hasNodePort(svc *corev1.Service) bool {
+	return slices.ContainsFunc(svc.Spec.Ports, func(p corev1.ServicePort) bool { return p.NodePort != 0 })
 }
 
 // tell prints what is wrong with an object.

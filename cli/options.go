@@ -31,7 +31,7 @@ func (o *options) addTo(flags *pflag.FlagSet) {
 	flags.StringSliceVar(&o.config.DetectLocal.PodCIDRs, "pod-cidrs", o.config.DetectLocal.PodCIDRs,
 		"addresses of the cluster's pods, IPv4 and IPv6, as in 10.244.0.0/16,fd00:10:244::/56, or \"node\" for those of this node's Node object; traffic to a ClusterIP from elsewhere is masqueraded (default: none is)")
 	flags.StringSliceVar(&o.config.NodePortAddresses, "nodeport-addresses", o.config.NodePortAddresses,
-		"addresses of this node that accept NodePort traffic: CIDRs, or one of primary (the first of each family), all (but loopback ones), localhost")
+		"addresses of this node that accept NodePort traffic, in any mix: CIDRs, primary (the Node's first of each family), all (but loopback and link-local ones), localhost; in a family that the list has no address of, all do")
 	flags.StringVar(&o.config.DetectLocal.PodInterface, "pod-interface", "",
 		"tell traffic from pods by the interface that it comes in by, not by --pod-cidrs: a bridge's name, or, with * at its end, what the names of pods' interfaces start with, as in cali*")
 	flags.BoolVar(&o.config.MasqueradeAll, "masquerade-all", false,
@@ -98,6 +98,7 @@ func (o *options) local(object *corev1.Node) (agent.Local, error) {
 	local.MaxElements = o.config.MaxServiceElements
 	if o.anyNodePorts {
 		local.NodePorts = []netip.Addr{netip.IPv4Unspecified(), netip.IPv6Unspecified()}
+		local.Warnings = nil
 	}
 	return local, err
 }

@@ -24,6 +24,11 @@ func TestDefaultsAreValid(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	for _, list := range []string{"[primary, 10.0.0.7/8, 010.0.0.0/8, localhost, all]", "[]"} {
+		if c, err := config.Decode([]byte(header + "nodePortAddresses: " + list)); err != nil || len(c.Validate()) > 0 {
+			t.Errorf("nodePortAddresses: %s: %v, %v", list, err, c.Validate())
+		}
+	}
 	for what, text := range map[string]string{"written and read": string(text), "that says nothing": header} {
 		if got, err := config.Decode([]byte(text)); err != nil || !reflect.DeepEqual(got, c) {
 			t.Errorf("a file %s is %+v, %v", what, got, err)
@@ -49,8 +54,9 @@ func TestWhatIsWrongIsNamed(t *testing.T) {
 		{header + "detectLocal: {podCIDRs: [10.254.3.0/16]}", `detectLocal.podCIDRs[0]: Invalid value: "10.254.3.0/16": not the first address of a network: write 10.254.0.0/16`},
 		{header + "detectLocal: {podCIDRs: [node, 10.254.3.0/16]}", `detectLocal.podCIDRs[0]: Invalid value: "node": stands alone`},
 		{header + `detectLocal: {podInterface: "*"}`, "detectLocal.podInterface"},
-		{header + "nodePortAddresses: [somewhere]", `nodePortAddresses[0]: Invalid value: "somewhere": must be a CIDR such as 192.168.0.0/16, or alone, one of primary, all and localhost`},
-		{header + "nodePortAddresses: [primary, 10.0.0.0/8]", `nodePortAddresses[0]: Invalid value: "primary": stands alone`},
+		{header + "nodePortAddresses: [somewhere]", `nodePortAddresses[0]: Invalid value: "somewhere": must be a CIDR such as 192.168.0.0/16, or one of primary, all and localhost`},
+		{header + "nodePortAddresses: ['']", `nodePortAddresses[0]: Invalid value: "": must be a CIDR`},
+		{header + "nodePortAddresses: [primary, 10.0.0.0/8, primary]", `nodePortAddresses[2]: Duplicate value: "primary"`},
 		{header + "masqueradeBit: 32", "masqueradeBit: Invalid value: 32: a packet mark has the bits 0 to 31"},
 		{header + `metricsBindAddress: localhost:10349`, `metricsBindAddress: Invalid value: "localhost:10349": must be an IP address and a port`},
 		{header + `metricsBindAddress: ":10356"`, "healthzBindAddress: Invalid value"},

@@ -118,7 +118,7 @@ func Fields() []Field {
 		{"nodeName", "node-name", "Name of the Node object that stands for this machine, taken in lower case; empty for $NODE_NAME, else the host name."},
 		{"detectLocal.podCIDRs", "pod-cidrs", "Addresses of the cluster's pods, IPv4 and IPv6, or `node` for those of this node's Node object. Traffic to a ClusterIP from elsewhere is masqueraded; with none, none is."},
 		{"detectLocal.podInterface", "pod-interface", "Tells traffic from pods by the interface that it comes in by: a bridge's name, or, with * at its end, what the names of pods' interfaces start with."},
-		{"nodePortAddresses", "nodeport-addresses", "Addresses of this node that accept NodePort traffic: CIDRs, or one of `primary` (the first of each family), `all` (but loopback ones), `localhost`."},
+		{"nodePortAddresses", "nodeport-addresses", "Addresses of this node that accept NodePort traffic, in any mix: CIDRs, `primary` (the Node's first of each family, internal before external), `all` (but loopback and link-local ones), `localhost` (127.0.0.0/8). In a family that the list has no address of, all do, as with kube-proxy. Empty is `primary`."},
 		{"masqueradeAll", "masquerade-all", "Masquerade all traffic to ClusterIPs, from pods as well."},
 		{"masqueradeBit", "masquerade-bit", "Bit of the packet mark, 0 to 31, for traffic to masquerade; no other software on the node may use it."},
 		{"maxServiceElements", "max-service-elements", "Map elements that one Service may take: about its addresses times its ports times the endpoints of each. A larger one is refused with an Event, and keeps what it had. 0 is for no bound."},

@@ -76,14 +76,19 @@ func (d *DetectLocal) validate(path *field.Path) field.ErrorList {
 
 func nodePortAddresses(path *field.Path, addresses []string) field.ErrorList {
 	var wrong field.ErrorList
+	seen := map[string]bool{}
 	for i, text := range addresses {
+		text = strings.TrimSpace(text)
 		if slices.Contains([]string{primary, all, localhost}, text) {
-			if len(addresses) > 1 {
-				wrong = append(wrong, field.Invalid(path.Index(i), text, "stands alone"))
+			if seen[text] {
+				wrong = append(wrong, field.Duplicate(path.Index(i), text))
 			}
+			seen[text] = true
 			continue
 		}
-		wrong = append(wrong, cidr(path.Index(i), text, "192.168.0.0/16, or alone, one of primary, all and localhost")...)
+		if _, _, ok := proxy.ParsePrefix(text); !ok {
+			wrong = append(wrong, field.Invalid(path.Index(i), text, "must be a CIDR such as 192.168.0.0/16, or one of primary, all and localhost"))
+		}
 	}
 	return wrong
 }
