@@ -13,6 +13,7 @@ import (
 	"github.com/vishvananda/netlink"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/util/wait"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/kube-verdict/kube-verdict/healthcheck"
@@ -29,10 +30,16 @@ type node struct {
 	// pods is told of the pod CIDRs, if they are wanted.
 	pods func([]netip.Prefix)
 
-	mu     sync.Mutex
-	object *corev1.Node
-	now    Local
+	mu sync.Mutex
+	// object is the Node object, nil while there is none; known is the last one that had
+	// addresses, with them.
+	object, known *corev1.Node
+	now           Local
 }
+
+// nodePatience is how long a start waits for a Node object with addresses, as kube-proxy
+// does: without, NodePorts would be served at addresses that are not the node's.
+const nodePatience = 30 * time.Second
 
 func (n *node) model() proxy.Node {
 	n.mu.Lock()
@@ -40,24 +47,79 @@ func (n *node) model() proxy.Node {
 	return n.now.Node
 }
 
+// load takes over the Node object that the cache has, once it has addresses. What the
+// kernel has stays meanwhile.
 func (n *node) load(ctx context.Context, cache client.Reader) error {
-	object := &corev1.Node{}
-	err := cache.Get(ctx, client.ObjectKey{Name: n.config.NodeName}, object)
-	if apierrors.IsNotFound(err) {
-		n.log.Info("There is no such Node: using this machine's addresses until there is", "node", n.config.NodeName)
-		object, err = nil, nil
-	}
-	if err != nil {
+	var object *corev1.Node
+	told := false
+	err := wait.PollUntilContextTimeout(ctx, nodePatience/300, nodePatience, true, func(ctx context.Context) (bool, error) {
+		found := &corev1.Node{}
+		switch err := cache.Get(ctx, client.ObjectKey{Name: n.config.NodeName}, found); {
+		case apierrors.IsNotFound(err):
+			object = nil
+		case err != nil:
+			return false, err
+		default:
+			object = found
+		}
+		if hasAddresses(object) {
+			return true, nil
+		}
+		if !told {
+			told = true
+			n.log.Info("Waiting for the Node and its addresses; what is programmed stays meanwhile", "node", n.config.NodeName, "for", nodePatience.String())
+		}
+		return false, nil
+	})
+	switch {
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case wait.Interrupted(err):
+		n.log.Info("There is no such Node, or it has no addresses: going on with this machine's addresses until it has", "node", n.config.NodeName)
+	case err != nil:
 		return err
 	}
 	n.changed(object)
 	return nil
 }
 
-// changed takes over a Node object and says whether Services depend on what is
+// lasting is the Node object with what is known from before and is not in it now. A Node
+// that is deleted, or made again and has no addresses yet, is the same machine: nothing
+// it serves moves for that.
+func (n *node) lasting(object *corev1.Node) *corev1.Node {
+	switch {
+	case object == nil:
+		return n.known
+	case n.known == nil || hasAddresses(object):
+		return object
+	}
+	object = object.DeepCopy()
+	object.Status.Addresses = n.known.Status.Addresses
+	if len(object.Spec.PodCIDRs) == 0 {
+		object.Spec.PodCIDR, object.Spec.PodCIDRs = n.known.Spec.PodCIDR, n.known.Spec.PodCIDRs
+	}
+	return object
+}
+
+func hasAddresses(object *corev1.Node) bool {
+	if object == nil {
+		return false
+	}
+	addresses, _ := addressesOf(object)
+	return len(addresses) > 0
+}
+
+// changed takes over a Node object and reports whether Services depend on what is
 // new.
 func (n *node) changed(object *corev1.Node) bool {
-	local, err := FindLocal(n.config.NodeName, object, n.config.NodePortAddresses)
+	n.mu.Lock()
+	gone := object == nil && n.object != nil
+	known := n.lasting(object)
+	n.mu.Unlock()
+	if gone {
+		n.log.Info("The Node object is gone: what is known of the node stays until there is another", "node", n.config.NodeName)
+	}
+	local, err := FindLocal(n.config.NodeName, known, n.config.NodePortAddresses)
 	if err != nil {
 		n.log.Error(err, "Part of what is known of this node was left out")
 	}
@@ -70,6 +132,9 @@ func (n *node) changed(object *corev1.Node) bool {
 	}
 	warned := slices.Equal(n.now.Warnings, local.Warnings)
 	n.object, n.now = object, local
+	if hasAddresses(known) {
+		n.known = known
+	}
 	n.mu.Unlock()
 	if !warned {
 		for _, w := range local.Warnings {
