@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"math"
+	"net"
 	"net/http"
 	goruntime "runtime"
 	"sync/atomic"
@@ -19,7 +20,6 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 	ctrlconfig "sigs.k8s.io/controller-runtime/pkg/config"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
-	ctrlmetrics "sigs.k8s.io/controller-runtime/pkg/metrics"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	"github.com/kube-verdict/kube-verdict/agent/config"
@@ -91,20 +91,26 @@ func Run(ctx context.Context, api *rest.Config, c Config, log logr.Logger) error
 		return err
 	}
 
-	m := metrics.New(ctrlmetrics.Registry)
+	registry := metrics.NewRegistry()
+	metrics.FollowClient(registry)
+	m := metrics.New(registry)
 	meter := newMeter(m)
 	api, reach := tellReach(api, log)
 	var ready atomic.Bool
 	node := &node{config: c, log: log}
 	health := newHealth(ready.Load, node.eligible, m, reach)
-	mgr, err := newManager(api, c, pages(c, health.probes(), time.Now()), log, meter.triggered)
+	mgr, err := newManager(api, c, log, meter.triggered)
 	if err != nil {
 		return err
 	}
 	reporter := newReporter(log, mgr.GetEventRecorder("kube-verdict"), mgr.GetCache(), m)
 	reporter.node = c.NodeName
 	counted := &counted{Conn: conn, metrics: m}
-	probes, err := health.listen(c.HealthAddress)
+	probes, err := listen(c.HealthAddress, "health probes", "health-probe-bind-address")
+	if err != nil {
+		return err
+	}
+	shown, err := listen(c.MetricsAddress, "metrics", "metrics-bind-address")
 	if err != nil {
 		return err
 	}
@@ -119,7 +125,7 @@ func Run(ctx context.Context, api *rest.Config, c Config, log logr.Logger) error
 			return err
 		}
 		defer func() { _ = reader.Close() }()
-		follow.comparer = newComparer(&c, node, mgr.GetCache(), &shadowed{log: log, metrics: metrics.NewShadow(ctrlmetrics.Registry)}, reader)
+		follow.comparer = newComparer(&c, node, mgr.GetCache(), &shadowed{log: log, metrics: metrics.NewShadow(registry)}, reader)
 	}
 	programmer := dataplane.NewProgrammer(dataplane.NewWriter(counted, tables), log, follow)
 	monitor, _, err := kernel.NewMonitor(0, conn, dataplane.IDs(tables)...)
@@ -128,7 +134,7 @@ func Run(ctx context.Context, api *rest.Config, c Config, log logr.Logger) error
 	}
 	defer func() { _ = monitor.Close() }()
 	if c.Gates.Enabled(features.ConnectionCounters) && !c.Gates.Enabled(features.ChainLayout) {
-		done, err := countConnections(ctrlmetrics.Registry, conn, dataplane.IDs(tables))
+		done, err := countConnections(registry, conn, dataplane.IDs(tables), log)
 		if err != nil {
 			return err
 		}
@@ -235,17 +241,23 @@ func Run(ctx context.Context, api *rest.Config, c Config, log logr.Logger) error
 			}
 		}()
 	}
-	if probes != nil {
+	for _, s := range []struct {
+		listener net.Listener
+		handler  http.Handler
+	}{{probes, health.handler()}, {shown, pages(c, registry, health.probes(), time.Now())}} {
+		if s.listener == nil {
+			continue
+		}
 		// Before anything is waited for.
 		go func() {
-			if err := health.serve(ctx, probes); err != nil {
-				log.Error(err, "Health probes get no answer any more")
+			if err := serve(ctx, s.listener, s.handler); err != nil {
+				log.Error(err, "No requests are answered at this address from now on", "address", s.listener.Addr().String())
 			}
 		}()
 	}
 	log.Info("Starting", "node", c.NodeName, "scope", c.Scope, "podCIDRs", c.Layout.PodCIDRs)
-	if len(c.Layout.PodCIDRs) == 0 && c.Layout.PodInterface == "" && !c.Layout.MasqueradeAll {
-		log.Info("No --pod-cidrs and no --pod-interface: traffic to ClusterIPs is not masqueraded, so clients outside the cluster may get no answer")
+	for _, warning := range c.warnings() {
+		log.Info("Warning: " + warning)
 	}
 	err = mgr.Start(ctx)
 	if ctx.Err() != nil {
@@ -256,7 +268,7 @@ func Run(ctx context.Context, api *rest.Config, c Config, log logr.Logger) error
 	return err
 }
 
-func newManager(api *rest.Config, c Config, pages map[string]http.Handler, log logr.Logger, triggered func(proxy.Name, time.Time)) (ctrl.Manager, error) {
+func newManager(api *rest.Config, c Config, log logr.Logger, triggered func(proxy.Name, time.Time)) (ctrl.Manager, error) {
 	scheme := runtime.NewScheme()
 	for _, add := range []func(*runtime.Scheme) error{controllers.AddToScheme, eventsv1.AddToScheme} {
 		if err := add(scheme); err != nil {
@@ -269,9 +281,9 @@ func newManager(api *rest.Config, c Config, pages map[string]http.Handler, log l
 	}
 	return ctrl.NewManager(api, ctrl.Options{
 		Scheme: scheme, Logger: log, Cache: cacheOptions, MapperProvider: controllers.Kinds,
-		Metrics:                metricsserver.Options{BindAddress: c.MetricsAddress, ExtraHandlers: pages},
-		HealthProbeBindAddress: "0",   // health has its own
-		LeaderElection:         false, // every node programs its own kernel
+		Metrics:                metricsserver.Options{BindAddress: "0"}, // and so have pages
+		HealthProbeBindAddress: "0",                                     // health has its own
+		LeaderElection:         false,                                   // every node programs its own kernel
 		// The API server may stay away for as long as it likes.
 		Controller: ctrlconfig.Controller{CacheSyncTimeout: math.MaxInt64, UsePriorityQueue: ptr.To(false)},
 		// A client that waits before it tries again does not end before that.

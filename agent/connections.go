@@ -3,6 +3,7 @@ package agent
 import (
 	"strings"
 
+	"github.com/go-logr/logr"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/kube-verdict/kube-verdict/connections"
@@ -13,7 +14,7 @@ import (
 
 // countConnections shows new connections as metrics. It reads them over a
 // connection of its own; what conn deletes is counted before. Call done at the end.
-func countConnections(registry prometheus.Registerer, conn *kernel.Conn, tables []nft.ID) (done func(), err error) {
+func countConnections(registry prometheus.Registerer, conn *kernel.Conn, tables []nft.ID, log logr.Logger) (done func(), err error) {
 	reader, err := kernel.Open(0)
 	if err != nil {
 		return nil, err
@@ -22,6 +23,9 @@ func countConnections(registry prometheus.Registerer, conn *kernel.Conn, tables 
 	conn.TellDeleted(counter.Deleted)
 	metrics.NewConnections(registry, func() ([]metrics.Connection, error) {
 		counts, err := counter.Counts()
+		if err != nil {
+			log.Error(err, "No connections are shown in the metrics this time")
+		}
 		list := make([]metrics.Connection, len(counts))
 		for i, c := range counts {
 			list[i] = metrics.Connection{Count: c.Connections}

@@ -1,6 +1,8 @@
 package agent
 
 import (
+	"strings"
+
 	"github.com/kube-verdict/kube-verdict/metrics"
 	"github.com/kube-verdict/kube-verdict/nft"
 	"github.com/kube-verdict/kube-verdict/nft/kernel"
@@ -23,7 +25,8 @@ func (c *counted) Read(id nft.ID) (*nft.Held, error) {
 	c.forget(id)
 	if held != nil {
 		for name, set := range held.Sets {
-			c.metrics.Held.WithLabelValues(id.Family.String(), name).Set(float64(len(set.Elements)))
+			// Others may have put a set with any name into our table.
+			c.metrics.Held.WithLabelValues(id.Family.String(), strings.ToValidUTF8(name, "?")).Set(float64(len(set.Elements)))
 		}
 	}
 	return held, nil

@@ -1,10 +1,8 @@
 package agent
 
 import (
-	"context"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"time"
 
@@ -97,29 +95,11 @@ func (s sink) Release(name proxy.Name) {
 	s.Sink.Release(name)
 }
 
-// listen opens the address; "0" is for none.
-func (h *health) listen(address string) (net.Listener, error) {
-	if address == "0" || address == "" {
-		return nil, nil
-	}
-	listener, err := net.Listen("tcp", address)
-	if err != nil {
-		return nil, fmt.Errorf("health probes: %w (another address: --health-probe-bind-address)", err)
-	}
-	return listener, nil
-}
-
-// serve answers until the context ends: /healthz to load balancers, /livez and
-// /readyz to the kubelet.
-func (h *health) serve(ctx context.Context, listener net.Listener) error {
+// handler answers /healthz to load balancers, /livez and /readyz to the kubelet.
+func (h *health) handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("/healthz", answers(h.metrics.Healthz, h.Healthz()))
 	mux.Handle("/livez", answers(h.metrics.Livez, h.Livez()))
 	mux.Handle("/readyz", h.probes()["/readyz"])
-	server := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}
-	context.AfterFunc(ctx, func() { _ = server.Close() })
-	if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
-		return err
-	}
-	return nil
+	return mux
 }

@@ -10,23 +10,29 @@ import (
 	"strings"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/spf13/pflag"
 
 	"github.com/kube-verdict/kube-verdict/agent/config"
+	"github.com/kube-verdict/kube-verdict/metrics"
 )
 
 // pages are served at the metrics address, in the form that the components of
 // Kubernetes have (KEPs 4827 and 4828): the packages for it there belong to the API
 // server and bring most of it along.
-func pages(c Config, probes map[string]http.Handler, start time.Time) map[string]http.Handler {
+func pages(c Config, registry *prometheus.Registry, probes map[string]http.Handler, start time.Time) http.Handler {
 	all := maps.Clone(probes)
+	all["/metrics"] = metrics.Handler(registry)
 	all["/configz"] = configz(c.Configuration)
 	all["/flagz"] = flagz(c.Flags)
 	all["/proxyMode"] = http.HandlerFunc(proxyMode)
-	paths := append(slices.Collect(maps.Keys(all)), "/metrics", "/statusz")
-	slices.Sort(paths)
-	all["/statusz"] = statusz(c.Version, paths, start)
-	return all
+	all["/statusz"] = nil // which is a path as well
+	all["/statusz"] = statusz(c.Version, slices.Sorted(maps.Keys(all)), start)
+	mux := http.NewServeMux()
+	for path, handler := range all {
+		mux.Handle(path, handler)
+	}
+	return mux
 }
 
 func configz(c config.Configuration) http.Handler {

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/kube-verdict/kube-verdict/agent/config"
+	"github.com/kube-verdict/kube-verdict/metrics"
 )
 
 func TestRightsAreNamed(t *testing.T) {
@@ -104,7 +105,7 @@ func TestPages(t *testing.T) {
 	flags := pflag.NewFlagSet("", pflag.ContinueOnError)
 	flags.String("scope", "all", "")
 	none := http.NotFoundHandler()
-	all := pages(Config{Configuration: config.Default(), Flags: flags, Version: "v1"}, map[string]http.Handler{"/readyz": none}, time.Now().Add(-time.Hour))
+	all := pages(Config{Configuration: config.Default(), Flags: flags, Version: "v1"}, metrics.NewRegistry(), map[string]http.Handler{"/readyz": none}, time.Now().Add(-time.Hour))
 	for _, tc := range []struct {
 		page, accept string
 		want         []string
@@ -112,11 +113,12 @@ func TestPages(t *testing.T) {
 		{"/configz", "", []string{`{"kubeverdict.io":{"kind":"KubeVerdictConfiguration","apiVersion":"kubeverdict.io/v1alpha1","scope":"all"`, `"tcpCloseWaitTimeout":"1h0m0s"`}},
 		{"/flagz", "", []string{"\nkube-verdict flagz\nWarning: This endpoint is not meant to be machine parseable", "\nscope=all\n"}},
 		{"/flagz", "application/json;v=v1beta1;g=config.k8s.io;as=Flagz", []string{`{"kind":"Flagz","apiVersion":"config.k8s.io/v1beta1","metadata":{"name":"kube-verdict"},"flags":{"scope":"all"}}`}},
+		{"/metrics", "", []string{"\nprocess_resident_memory_bytes ", "\ngo_goroutines "}},
 		{"/proxyMode", "", []string{"nftables"}},
 		{"/statusz", "", []string{"\nkube-verdict statusz\n", "\nUp: 1h0m0s\n", "\nBinary version: v1\n", "\nPaths: /configz /flagz /metrics /proxyMode /readyz /statusz\n"}},
 		{"/statusz", "application/json", []string{`{"kind":"Statusz",`, `"uptimeSeconds":3600`, `"paths":["/configz","/flagz","/metrics","/proxyMode","/readyz","/statusz"]`}},
 	} {
-		status, body := ask(all[tc.page], tc.page, tc.accept)
+		status, body := ask(all, tc.page, tc.accept)
 		for _, want := range tc.want {
 			if status != 200 || !strings.Contains(body, want) {
 				t.Errorf("%s says %d, without %q:\n%s", tc.page, status, want, body)

@@ -2,7 +2,9 @@ package connections
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
+	"io/fs"
 	"net/netip"
 	"slices"
 	"sync"
@@ -122,7 +124,9 @@ func (c *Counter) update() error {
 	for _, table := range c.tables {
 		for _, set := range append([]string{services}, endpoints...) {
 			counts, err := c.reader.Counts(table, set)
-			if err != nil {
+			// No table, no counts: before the first Services are programmed, and
+			// while another process has removed it.
+			if err != nil && !errors.Is(err, fs.ErrNotExist) {
 				failed = fmt.Errorf("read the counts of connections in %s: %w", table, err)
 			}
 			all = append(all, reading{table, set, counts})

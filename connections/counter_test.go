@@ -188,3 +188,24 @@ func TestGoneServicesAreForgotten(t *testing.T) {
 		}
 	}
 }
+
+// Without a table there are no counts, and that is no error; what else fails is one.
+func TestNoTableNoCounts(t *testing.T) {
+	ns := testbed.NewTestNamespace(t)
+	conn, err := kernel.Open(ns.Fd())
+	if err != nil {
+		t.Fatal(err)
+	}
+	tables := maps.NewLayout(layout.Config{Counted: true})
+	counter := connections.New(conn, dataplane.IDs(tables)...)
+	if counts, err := counter.Counts(); err != nil || len(counts) != 0 {
+		t.Errorf("without a table the counts are %v, %v", counts, err)
+	}
+	if err := conn.Close(); err != nil {
+		t.Fatal(err)
+	}
+	counter.Expire()
+	if counts, err := counter.Counts(); err == nil {
+		t.Errorf("over a connection that is closed the counts are %v", counts)
+	}
+}

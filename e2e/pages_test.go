@@ -3,6 +3,7 @@ package e2e
 import (
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -44,4 +45,26 @@ func TestReadinessTellsOfTheAPIServer(t *testing.T) {
 	agent.wants(agent.metrics, "/configz", http.StatusOK, `"scope":"all"`)
 	agent.wants(agent.metrics, "/flagz", http.StatusOK, "\nnode-name="+w.name+"\n")
 	agent.wants(agent.metrics, "/statusz", http.StatusOK, "Paths: /configz /flagz /healthz /livez /metrics /proxyMode /readyz /statusz")
+}
+
+// The metrics answer from the start on, before there is a table to count connections in;
+// and they are ours, not those of the libraries.
+func TestMetricsAnswerBeforeAnythingIsProgrammed(t *testing.T) {
+	w := newWorld(t)
+	w.way.Cut()
+	agent := w.start("--feature-gates=ConnectionCounters=true")
+	agent.wants(agent.metrics, "/metrics", http.StatusOK, "kube_verdict_connection_counts_failures_total 0")
+	w.must(w.way.Open())
+	svc := w.service("web")
+	w.create(svc)
+	w.serviceLeadsTo(svc, w.backend("a", 1))
+	agent.wants(agent.metrics, "/metrics", http.StatusOK, `kube_verdict_service_connections_total{namespace="`+svc.Namespace)
+	for name := range agent.series() {
+		if !slices.ContainsFunc([]string{"kube_verdict_", "kubeproxy_", "process_", "go_", "promhttp_", "rest_client_"}, func(p string) bool { return strings.HasPrefix(name, p) }) {
+			t.Errorf("the metrics have %s", name)
+		}
+	}
+	if n := agent.metric("kube_verdict_connection_counts_failures_total"); n != 0 {
+		t.Errorf("%v times no connections could be counted", n)
+	}
 }

@@ -14,9 +14,11 @@ type Connection struct {
 type connections struct {
 	read               func() ([]Connection, error)
 	services, endpoint *prometheus.Desc
+	failures           prometheus.Counter
 }
 
-// NewConnections registers counts of new connections that read gives.
+// NewConnections registers counts of new connections that read gives. When it fails
+// there are none, and one failure more.
 func NewConnections(registry prometheus.Registerer, read func() ([]Connection, error)) {
 	labels := []string{"namespace", "service", "port"}
 	registry.MustRegister(&connections{
@@ -26,28 +28,40 @@ func NewConnections(registry prometheus.Registerer, read func() ([]Connection, e
 		endpoint: prometheus.NewDesc("kube_verdict_endpoint_connections_total",
 			"New connections to an endpoint of a Service port; without those of clients that session affinity sends where they were before. Only with the gate ConnectionCounters.",
 			append(labels[:3:3], "endpoint"), nil),
+		failures: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "kube_verdict_connection_counts_failures_total",
+			Help: "Times that the kernel's counts of connections could not be read, or a count not be shown. Only with the gate ConnectionCounters.",
+		}),
 	})
 }
 
-// Describe tells of both metrics.
+// Describe sends the descriptions of all.
 func (c *connections) Describe(to chan<- *prometheus.Desc) {
 	to <- c.services
 	to <- c.endpoint
+	to <- c.failures.Desc()
 }
 
 // Collect reads the counts.
 func (c *connections) Collect(to chan<- prometheus.Metric) {
 	counts, err := c.read()
 	if err != nil {
-		to <- prometheus.NewInvalidMetric(c.services, err)
-		return
+		c.failures.Inc()
+		counts = nil
 	}
 	for i := range counts {
 		n := &counts[i]
-		if n.Endpoint == "" {
-			to <- prometheus.MustNewConstMetric(c.services, prometheus.CounterValue, float64(n.Count), n.Namespace, n.Service, n.Port)
-		} else {
-			to <- prometheus.MustNewConstMetric(c.endpoint, prometheus.CounterValue, float64(n.Count), n.Namespace, n.Service, n.Port, n.Endpoint)
+		desc, labels := c.services, []string{n.Namespace, n.Service, n.Port}
+		if n.Endpoint != "" {
+			desc, labels = c.endpoint, append(labels, n.Endpoint)
 		}
+		// Names are what the kernel holds, which others can write as well.
+		metric, err := prometheus.NewConstMetric(desc, prometheus.CounterValue, float64(n.Count), labels...)
+		if err != nil {
+			c.failures.Inc()
+			continue
+		}
+		to <- metric
 	}
+	to <- c.failures
 }
