@@ -80,6 +80,7 @@ func (f *fleet) churn(part int) {
 		return slice
 	})
 	f.rewrite(part%2, func(service int) *discoveryv1.EndpointSlice { return f.slice(service, perService) })
+	f.w.settled() // the kernel may not have seen the changes yet, and have what it had
 	f.inKernel()
 }
 

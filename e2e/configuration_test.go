@@ -46,15 +46,12 @@ func TestConfigurationIsFollowed(t *testing.T) {
 	w.configure(path, "scope: all\n")
 	w.serviceLeadsTo(theirs, a)
 	agent.waitReady()
+	w.settled()
+	w.tidy()
 
 	generation := w.generation()
 	w.configure(path, "scope: al\nconntrack: {min: -1}\n")
-	w.eventually("the metric for an invalid configuration", func() error {
-		if agent.metric("kube_verdict_configuration_invalid") != 1 {
-			return errors.New("it is not 1")
-		}
-		return nil
-	})
+	agent.becomes("kube_verdict_configuration_invalid", 1)
 	w.eventually("an Event on the Node", func() error {
 		var list eventsv1.EventList
 		if err := w.api.Client.List(w.ctx, &list); err != nil {
@@ -69,12 +66,7 @@ func TestConfigurationIsFollowed(t *testing.T) {
 		return fmt.Errorf("of %d Events none tells", len(list.Items))
 	})
 	w.configure(path, "scope: all\n")
-	w.eventually("the configuration to be valid again", func() error {
-		if agent.metric("kube_verdict_configuration_invalid") != 0 {
-			return errors.New("it is not 0")
-		}
-		return nil
-	})
+	agent.becomes("kube_verdict_configuration_invalid", 0)
 	if now := w.generation(); now != generation {
 		t.Errorf("a configuration that is not valid moved the generation from %d to %d", generation, now)
 	}

@@ -39,17 +39,13 @@ func TestTheOlderServiceHasTheAddress(t *testing.T) {
 	agent := w.startReady()
 	w.leadsTo(vip, a.at4)
 	conflicts := fmt.Sprintf("kube_verdict_service_conflicts{namespace=%q,service=%q}", w.namespace, newer.Name)
-	if got := agent.metric(conflicts); got != 2 {
-		t.Errorf("%s is %v, want 2: one for each family", conflicts, got)
-	}
+	agent.becomes(conflicts, 2) // one for each family
 	w.describes(newer, "FrontendConflict", vip.String(), w.namespace+"/z-older")
 	agent.logs(newer, vip.String()+" tcp belongs to the older Service "+w.namespace+"/z-older")
 
 	w.must(w.api.Client.Delete(w.ctx, older))
 	w.leadsTo(vip, b.at4)
-	if got := agent.metric(conflicts); got != 0 {
-		t.Errorf("%s is %v after the older Service has gone", conflicts, got)
-	}
+	agent.becomes(conflicts, 0)
 	agent.logs(newer, "lacks no frontend any more")
 }
 
@@ -66,17 +62,13 @@ func TestProblemsAreTold(t *testing.T) {
 	w.leadsTo(frontends(svc)[0], a.at4)
 
 	problems := fmt.Sprintf("kube_verdict_service_problems{namespace=%q,service=%q}", w.namespace, svc.Name)
-	if got := agent.metric(problems); got != 1 {
-		t.Errorf("%s is %v, want 1", problems, got)
-	}
+	agent.becomes(problems, 1)
 	w.describes(svc, "InvalidAddress", "239.1.1.1 is a multicast address")
 	agent.logs(svc, "239.1.1.1 is a multicast address")
 
 	w.must(w.api.Client.Delete(w.ctx, svc))
 	w.leaves(svc)
-	if got := agent.metric(problems); got != 0 {
-		t.Errorf("%s is %v after the Service has gone", problems, got)
-	}
+	agent.becomes(problems, 0)
 }
 
 // secondPasses waits until objects are younger by the API server's clock, which
@@ -114,19 +106,23 @@ func (w *world) describes(svc *corev1.Service, words ...string) {
 	})
 }
 
-// logs wants a line about a Service with this text in one of its values. All
+// logs waits for a line about a Service with this text in one of its values. All
 // lines have to be JSON.
 func (a *agent) logs(svc *corev1.Service, text string) {
 	a.w.t.Helper()
-	found := false
-	for line := range strings.Lines(a.Output()) {
-		var fields map[string]any
-		if err := json.Unmarshal([]byte(line), &fields); err != nil {
-			a.w.t.Errorf("a line of the log is not JSON: %v: %s", err, line)
+	a.w.eventually(fmt.Sprintf("a line of the log that names %s/%s and says %q", svc.Namespace, svc.Name, text), func() error {
+		for line := range strings.Lines(a.Output()) {
+			if !strings.HasSuffix(line, "\n") {
+				break // it is being written
+			}
+			var fields map[string]any
+			if err := json.Unmarshal([]byte(line), &fields); err != nil {
+				return fmt.Errorf("a line of the log is not JSON: %w: %s", err, line)
+			}
+			if fields["service"] == svc.Namespace+"/"+svc.Name && strings.Contains(line, text) {
+				return nil
+			}
 		}
-		found = found || fields["service"] == svc.Namespace+"/"+svc.Name && strings.Contains(line, text)
-	}
-	if !found {
-		a.w.t.Errorf("no line of the log names %s/%s and says %q", svc.Namespace, svc.Name, text)
-	}
+		return errors.New("there is none")
+	})
 }

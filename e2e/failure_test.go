@@ -131,20 +131,22 @@ func TestDeletedTablesComeBack(t *testing.T) {
 	w.must(err)
 	w.serviceLeadsTo(svc, a, b)
 	w.serviceLeadsTo(other, a, b)
-	if n := agent.metric(`kube_verdict_repairs_total{kind="table"}`); n != 1 {
-		t.Errorf("%v repairs of tables are counted, want 1", n)
-	}
+	agent.becomes(`kube_verdict_repairs_total{kind="table"}`, 1)
 	w.tidy()
-	elements, err := w.elements()
-	w.must(err)
 	for _, set := range []string{"services", "endpoints", "cluster-ips"} {
-		have := agent.metric(`kube_verdict_elements{family="ip",map="`+set+`"}`) + agent.metric(`kube_verdict_elements{family="ip6",map="`+set+`"}`)
-		if want := len(elements[set]); want == 0 || have != float64(want) {
-			t.Errorf("the metric says %v elements of %s, the kernel has %d", have, set, want)
-		}
+		w.eventually("the metric to be that of the kernel's elements of "+set, func() error {
+			elements, err := w.elements()
+			all := agent.series()
+			have := all[`kube_verdict_elements{family="ip",map="`+set+`"}`] + all[`kube_verdict_elements{family="ip6",map="`+set+`"}`]
+			if want := len(elements[set]); err == nil && (want == 0 || have != float64(want)) {
+				err = fmt.Errorf("it is %v, and the kernel has %d", have, want)
+			}
+			return err
+		})
 	}
-	w.must(agent.said("Repaired our tables"))
-	w.must(agent.said("nft (process "))
+	w.eventually("the agent to say who it was", func() error {
+		return errors.Join(agent.said("Repaired our tables"), agent.said("nft (process "))
+	})
 }
 
 // A neighbour that goes on changing the tables is told of once, on the Node.

@@ -23,7 +23,7 @@ func TestAPIServerWithoutServiceCIDRs(t *testing.T) {
 	a := w.backend("a", 1)
 	agent := w.startReady("--kubeconfig=" + w.older("/apis/networking.k8s.io/v1/servicecidrs", http.StatusNotFound))
 	w.serviceLeadsTo(svc, a)
-	w.must(agent.said("The API server is too old for a request"))
+	w.eventually("the agent to say it", func() error { return agent.said("The API server is too old for a request") })
 	b := w.backend("b", 2)
 	w.serviceLeadsTo(svc, a, b)
 	agent.terminate()

@@ -108,13 +108,20 @@ func (w *world) label(svc *corev1.Service, proxy string) {
 	w.must(w.api.Client.Patch(w.ctx, svc, client.MergeFrom(before)))
 }
 
-// sliced waits until a Service has an endpoint.
+// sliced waits until a Service has an endpoint of each of its families, which the
+// controller writes one after the other.
 func (w *world) sliced(svc *corev1.Service) {
 	w.t.Helper()
 	w.eventually("the EndpointSlices of "+svc.Name, func() error {
 		slices, err := w.api.Slices(w.ctx, svc.Namespace, svc.Name)
-		if err == nil && (len(slices) == 0 || len(slices[0].Endpoints) == 0) {
-			err = fmt.Errorf("there are %d", len(slices))
+		endpoints := map[corev1.IPFamily]int{}
+		for _, s := range slices {
+			endpoints[corev1.IPFamily(s.AddressType)] += len(s.Endpoints)
+		}
+		for _, family := range svc.Spec.IPFamilies {
+			if err == nil && endpoints[family] == 0 {
+				err = fmt.Errorf("there are %d, and none has an endpoint of %s", len(slices), family)
+			}
 		}
 		return err
 	})
@@ -125,7 +132,8 @@ func (w *world) sliced(svc *corev1.Service) {
 // and a slice that come last are programmed last.
 func (w *world) settled() {
 	w.t.Helper()
-	svc := w.service("last-of-all")
+	w.marks++
+	svc := w.service(fmt.Sprintf("last-of-all-%d", w.marks))
 	svc.Spec.Selector = nil
 	w.create(svc)
 	w.create(w.slice(svc, "10.244.0.250"))

@@ -22,7 +22,7 @@ func TestTakeOverAndRollBack(t *testing.T) {
 			m := newMove(t, mode)
 			steps := map[string]func(){
 				"shadow":                           func() { m.turn("shadow") },
-				"labelled":                         func() { m.turn("labelled") },
+				"labelled":                         func() { m.turn("labelled"); m.leaves(m.one) },
 				"one Service is ours as well":      func() { m.share(m.one) },
 				"one Service gets the label":       func() { m.give(m.one) },
 				"all, with kube-proxy beside":      func() { m.turn("all") },

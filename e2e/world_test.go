@@ -53,6 +53,7 @@ type world struct {
 	outside   *testbed.Host // a client outside of the cluster, if the test wants one
 	name      string        // of the Node
 	namespace string
+	marks     int // that settled has made
 }
 
 // worlds counts them: a test may run again in the same control plane.
@@ -371,30 +372,6 @@ func (a *agent) terminate() {
 	if err := a.Wait(limit); err != nil {
 		a.w.t.Fatalf("after SIGTERM: %v", err)
 	}
-}
-
-// metric is the value of a series, named as it is written; 0 when there is none.
-func (a *agent) metric(name string) float64 {
-	a.w.t.Helper()
-	return a.series()[name]
-}
-
-// series are all metrics, read at once.
-func (a *agent) series() map[string]float64 {
-	a.w.t.Helper()
-	_, body, err := a.w.get(a.metrics, "/metrics")
-	a.w.must(err)
-	all := map[string]float64{}
-	for line := range strings.Lines(body) {
-		if strings.HasPrefix(line, "#") {
-			continue
-		}
-		at := strings.LastIndex(line, " ")
-		value, err := strconv.ParseFloat(strings.TrimSpace(line[at+1:]), 64)
-		a.w.must(err)
-		all[line[:at]] = value
-	}
-	return all
 }
 
 // get asks over HTTP at the node's loopback address, from the node itself.

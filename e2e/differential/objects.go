@@ -3,6 +3,7 @@ package differential
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -186,36 +187,51 @@ func apply(ctx context.Context, c client.Client, services []Service) error {
 	return nil
 }
 
-// mark makes a Service that nobody has seen before, and gives its ClusterIP. When
-// a node serves it, the node has everything that was written before.
-func mark(ctx context.Context, c client.Client, number int) (string, error) {
-	name := fmt.Sprintf("marker-%d", number)
-	labels := object{"marker": "true"}
-	service := named("v1", "Service", name, labels)
-	service["spec"] = object{"ports": []any{object{"name": "p", "protocol": "TCP", "port": int64(80)}}}
-	slice := named("discovery.k8s.io/v1", "EndpointSlice", name, object{"marker": "true", "kubernetes.io/service-name": name})
-	slice["addressType"] = "IPv4"
-	slice["ports"] = []any{object{"name": "p", "protocol": "TCP", "port": int64(8080)}}
-	slice["endpoints"] = []any{object{"addresses": []any{places["a"][0].String()}}}
+// mark makes a Service that nobody has seen before, and gives its ClusterIPs. When a
+// node serves both, it has everything that was written before: kube-proxy programs each
+// family by itself.
+func mark(ctx context.Context, c client.Client, number int) (ips []string, err error) {
+	name := markerName(number)
+	service := named("v1", "Service", name, object{"marker": "true"})
+	service["spec"] = object{
+		"ipFamilyPolicy": "RequireDualStack", "ipFamilies": []any{"IPv4", "IPv6"},
+		"ports": []any{object{"name": "p", "protocol": "TCP", "port": int64(80)}},
+	}
 	made := &unstructured.Unstructured{Object: service}
 	if err := c.Create(ctx, made); err != nil {
-		return "", err
+		return nil, err
 	}
-	if err := c.Create(ctx, &unstructured.Unstructured{Object: slice}); err != nil {
-		return "", err
+	for i, family := range markerFamilies {
+		slice := named("discovery.k8s.io/v1", "EndpointSlice", name+family, object{"marker": "true", "kubernetes.io/service-name": name})
+		slice["addressType"] = "IP" + strings.TrimPrefix(family, "-")
+		slice["ports"] = []any{object{"name": "p", "protocol": "TCP", "port": int64(8080)}}
+		slice["endpoints"] = []any{object{"addresses": []any{places["a"][i].String()}}}
+		if err := c.Create(ctx, &unstructured.Unstructured{Object: slice}); err != nil {
+			return nil, err
+		}
 	}
-	ip, _, err := unstructured.NestedString(made.Object, "spec", "clusterIP")
-	return ip, err
+	ips, _, err = unstructured.NestedStringSlice(made.Object, "spec", "clusterIPs")
+	return ips, err
 }
+
+func markerName(number int) string { return fmt.Sprintf("marker-%d", number) }
+
+// markerFamilies are what the names of a marker's slices end with.
+var markerFamilies = []string{"-v4", "-v6"}
 
 // unmark removes a marker.
 func unmark(ctx context.Context, c client.Client, number int) error {
-	for _, kind := range []struct{ apiVersion, kind string }{{"v1", "Service"}, {"discovery.k8s.io/v1", "EndpointSlice"}} {
+	name := markerName(number)
+	for _, it := range []struct{ apiVersion, kind, name string }{
+		{"v1", "Service", name},
+		{"discovery.k8s.io/v1", "EndpointSlice", name + markerFamilies[0]},
+		{"discovery.k8s.io/v1", "EndpointSlice", name + markerFamilies[1]},
+	} {
 		o := &unstructured.Unstructured{}
-		o.SetAPIVersion(kind.apiVersion)
-		o.SetKind(kind.kind)
+		o.SetAPIVersion(it.apiVersion)
+		o.SetKind(it.kind)
 		o.SetNamespace(namespace)
-		o.SetName(fmt.Sprintf("marker-%d", number))
+		o.SetName(it.name)
 		if err := c.Delete(ctx, o, client.PropagationPolicy(metav1.DeletePropagationBackground)); client.IgnoreNotFound(err) != nil {
 			return err
 		}

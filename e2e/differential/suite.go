@@ -93,17 +93,19 @@ const limit = time.Minute
 // settle waits until both sides have programmed all that has been written.
 func (s *Suite) settle(ctx context.Context) error {
 	s.markers++
-	ip, err := mark(ctx, s.api.Client, s.markers)
+	ips, err := mark(ctx, s.api.Client, s.markers)
 	if err != nil {
 		return err
 	}
 	for _, side := range []*side{s.theirs, s.ours} {
-		err := testbed.Wait(limit, side.name+" to program a step", func() error {
-			_, err := side.hosts["pod"].Ask("tcp", netip.AddrPortFrom(addr(ip), 80), 200*time.Millisecond)
-			return err
-		})
-		if err != nil {
-			return fmt.Errorf("%w; it said:\n%s", err, side.proxy.Output())
+		for _, ip := range ips {
+			err := testbed.Wait(limit, side.name+" to program a step", func() error {
+				_, err := side.hosts["pod"].Ask("tcp", netip.AddrPortFrom(addr(ip), 80), 200*time.Millisecond)
+				return err
+			})
+			if err != nil {
+				return fmt.Errorf("%w; it said:\n%s", err, side.proxy.Output())
+			}
 		}
 	}
 	return unmark(ctx, s.api.Client, s.markers)
