@@ -128,6 +128,12 @@ func Run(ctx context.Context, api *rest.Config, c Config, log logr.Logger) error
 		follow.comparer = newComparer(&c, node, mgr.GetCache(), &shadowed{log: log, metrics: metrics.NewShadow(registry)}, reader)
 	}
 	programmer := dataplane.NewProgrammer(dataplane.NewWriter(counted, tables), log, follow)
+	memory, err := kernel.Open(0)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = memory.Close() }()
+	programmer.ForgetBeside(memory)
 	monitor, _, err := kernel.NewMonitor(0, conn, dataplane.IDs(tables)...)
 	if err != nil {
 		return err

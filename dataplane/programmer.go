@@ -160,6 +160,19 @@ func (p *Programmer) Run(ctx context.Context, ready func()) error {
 	var due time.Time         // when the next step of a sweep may begin, once that is known
 	var swept error
 	tries := 0
+	if f := p.writer.forgetter; f != nil {
+		ended := make(chan struct{})
+		go func() {
+			f.run(ctx)
+			close(ended)
+		}()
+		defer func() {
+			select {
+			case <-ended:
+			case <-time.After(time.Second): // it may be in the middle of a large memory
+			}
+		}()
+	}
 	for {
 		err := swept
 		if err == nil {
@@ -215,6 +228,8 @@ func (p *Programmer) Run(ctx context.Context, ready func()) error {
 		case <-quiet:
 			quiet = nil
 			swept = p.writer.SweepStep()
+		case found := <-p.findings():
+			swept = p.forgetFound(found)
 		}
 	}
 }

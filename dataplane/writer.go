@@ -1,11 +1,8 @@
 package dataplane
 
 import (
-	"errors"
 	"fmt"
 	"slices"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/kube-verdict/kube-verdict/nft"
 	"github.com/kube-verdict/kube-verdict/nft/layout"
@@ -29,8 +26,9 @@ type Writer struct {
 	networks layout.Networks
 	held     *layout.Networks
 	// forget are the tables that may remember endpoints for clients that are
-	// none any more, true if they did at the last Mark.
-	forget map[*nft.Table]bool
+	// none any more. forgetter looks for those clients beside, if there is one.
+	forget    map[*nft.Table]*leaving
+	forgetter *forgetter
 	// applied is what the kernel holds of each Service.
 	applied map[proxy.Name]proxy.Service
 	// blame says that what is amiss is a Service's fault: the tables were read back
@@ -157,10 +155,10 @@ func (w *Writer) adopt(held []*nft.Held) []ledger.Kept {
 	a := ledger.Adopt(w.layout.Chain, w.layout.Tables(), held)
 	w.ledger, w.base, w.engage, w.rebuild, w.held = a.Ledger, a.Transaction, a.Engage, a.Rebuild, nil
 	w.applied = map[proxy.Name]proxy.Service{}
-	w.forget = map[*nft.Table]bool{}
+	w.forget = map[*nft.Table]*leaving{}
 	for i, t := range w.layout.Tables() {
 		if memory := w.layout.Memory(t).Remembered; memory != nil && held[i] != nil && held[i].Sets[memory.Name] != nil {
-			w.forget[t] = false
+			w.leaves(t).adopted = true
 		}
 	}
 	return a.Keep
@@ -328,7 +326,7 @@ func (w *Writer) do(plan *ledger.Plan) error {
 	w.base, w.rebuild = nil, false
 	for i := range tx {
 		if op := &tx[i]; op.Verb == nft.Delete && op.IsElement() && op.Set == w.layout.Memory(op.Table).Endpoints {
-			w.forget[op.Table] = false
+			w.leaves(op.Table).fresh.add(op.Element.Key)
 		}
 	}
 	return nil
@@ -369,21 +367,15 @@ func (w *Writer) Sweep() error {
 // Mark is called before a wait: what becomes stale during it has to wait for the next.
 func (w *Writer) Mark() {
 	w.ledger.Mark()
-	for t := range w.forget {
-		w.forget[t] = true
+	for _, l := range w.forget {
+		l.ripen()
 	}
 }
 
 // SweepStep is one step of Sweep, for a caller that has waited itself, after Mark.
 func (w *Writer) SweepStep() error {
-	for t, marked := range w.forget {
-		if !marked {
-			continue
-		}
-		if err := w.forgetIn(t); err != nil {
-			return err
-		}
-		delete(w.forget, t)
+	if err := w.forgetStep(); err != nil {
+		return err
 	}
 	if w.ledger.Stale() && (!w.Bypassed() || w.ledger.Exposed()) {
 		if err := w.do(w.ledger.Sweep()); err != nil {
@@ -397,29 +389,4 @@ func (w *Writer) SweepStep() error {
 		w.engage = nil
 	}
 	return nil
-}
-
-// forgetIn has clients forget endpoints that are none any more: the rules that
-// remember can't.
-func (w *Writer) forgetIn(t *nft.Table) error {
-	memory := w.layout.Memory(t)
-	const tries = 5
-	var err error
-	for range tries {
-		var elements []nft.Element
-		if elements, err = w.conn.Elements(t.ID(), memory.Remembered.Name); err != nil {
-			return err
-		}
-		var tx nft.Transaction
-		for i := range elements {
-			if e := &elements[i]; !w.ledger.Wanted(memory.Endpoints, memory.Endpoint(t.Family, e)) {
-				tx = append(tx, nft.Op{Verb: nft.Delete, Table: t, Set: memory.Remembered, Element: *e})
-			}
-		}
-		// An element may time out between the two.
-		if err = w.conn.Commit(tx); !errors.Is(err, unix.ENOENT) {
-			return err
-		}
-	}
-	return err
 }

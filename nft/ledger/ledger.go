@@ -459,6 +459,17 @@ func (l *Ledger) Wanted(set *nft.Set, key string) bool {
 	return l.uses[place{set, key}] > 0
 }
 
+// WantedKeys are the keys of all elements of a shared set that have an owner.
+func (l *Ledger) WantedKeys(set *nft.Set) map[string]bool {
+	keys := map[string]bool{}
+	for at, n := range l.uses {
+		if at.set == set && n > 0 {
+			keys[at.key] = true
+		}
+	}
+	return keys
+}
+
 // Empty says that a table holds nothing behind verdicts.
 func (l *Ledger) Empty(t *nft.Table) bool { return l.behind[t] == 0 }
 

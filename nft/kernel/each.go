@@ -1,0 +1,34 @@
+package kernel
+
+import (
+	"errors"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/kube-verdict/kube-verdict/nfnetlink"
+	"github.com/kube-verdict/kube-verdict/nft"
+)
+
+// Each calls a function with each element of a set or map, as they are read: they are
+// never in memory all at once. Someone may commit meanwhile; then some elements may be
+// missed, and whole is false.
+func (c *Conn) Each(id nft.ID, set string, each func(*nft.Element)) (whole bool, err error) {
+	err = c.dump(unix.NFT_MSG_GETSETELEM, id.Family, func(e *nfnetlink.Encoder) {
+		e.Name(unix.NFTA_SET_ELEM_LIST_TABLE, id.Name)
+		e.Name(unix.NFTA_SET_ELEM_LIST_SET, set)
+	}, func(body []byte) {
+		text := string(body)
+		attrs(body, func(typ uint16, list []byte) {
+			if typ == unix.NFTA_SET_ELEM_LIST_ELEMENTS {
+				attrs(list, func(_ uint16, elem []byte) {
+					e := element(text, body, elem)
+					each(&e)
+				})
+			}
+		})
+	})
+	if errors.Is(err, errInterrupted) {
+		return false, nil
+	}
+	return err == nil, err
+}
