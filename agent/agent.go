@@ -229,6 +229,7 @@ func Run(ctx context.Context, api *rest.Config, c Config, log logr.Logger) error
 	}
 	for _, run := range []manager.RunnableFunc{
 		flows.run,
+		reporter.sendEvents,
 		func(ctx context.Context) error { return monitor.Run(ctx, programmer.Suspect) },
 	} {
 		if err := mgr.Add(run); err != nil {

@@ -44,10 +44,15 @@ func (r *reporter) Sysctls(failed []error) {
 	r.nodeEvent("SysctlNotSet", "Configure", texts)
 }
 
-// nodeEvent puts texts on this machine's Node, if there is one.
+// nodeEvent has texts told on this machine's Node.
 func (r *reporter) nodeEvent(reason, action string, texts []string) {
+	r.events.put(pendingEvent{eventKey: eventKey{reason: reason}, action: action, note: note(strings.Join(texts, "; "))})
+}
+
+// sendNodeEvent puts an Event on this machine's Node, if there is one.
+func (r *reporter) sendNodeEvent(e pendingEvent) {
 	node := &corev1.Node{}
 	if err := r.services.Get(context.Background(), client.ObjectKey{Name: r.node}, node); err == nil {
-		r.recorder.Eventf(node, nil, corev1.EventTypeWarning, reason, action, "%s", note(strings.Join(texts, "; ")))
+		r.recorder.Eventf(node, nil, corev1.EventTypeWarning, e.reason, e.action, "%s", e.note)
 	}
 }

@@ -2,6 +2,9 @@ package agent
 
 import (
 	"context"
+	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -31,6 +34,7 @@ type reporter struct {
 	node string
 
 	contested atomic.Bool
+	events    *eventQueue
 
 	mu   sync.Mutex
 	told map[topic]string
@@ -43,7 +47,7 @@ type topic struct {
 }
 
 func newReporter(log logr.Logger, recorder events.EventRecorder, services client.Reader, m *metrics.Metrics) *reporter {
-	return &reporter{log: log, recorder: recorder, services: services, metrics: m, told: map[topic]string{}}
+	return &reporter{log: log, recorder: recorder, services: services, metrics: m, events: newEventQueue(), told: map[topic]string{}}
 }
 
 // news says whether text is other than what was last told, and notes it.
@@ -73,6 +77,7 @@ func (r *reporter) Problems(name proxy.Name, problems []proxy.Problem) {
 	if !r.news(name, "problems", strings.Join(all, "\n")) {
 		return
 	}
+	r.events.only(name, "problems", slices.Collect(maps.Keys(reasons))...)
 	if len(problems) == 0 {
 		r.metrics.Problems.DeleteLabelValues(name.Namespace, name.Name)
 		r.log.Info("There are no more problems with a Service", "service", name)
@@ -82,21 +87,29 @@ func (r *reporter) Problems(name proxy.Name, problems []proxy.Problem) {
 	for _, text := range all {
 		r.log.Info("Part of a Service was left out or corrected", "service", name, "problem", text)
 	}
-	for reason, texts := range reasons {
-		r.event(name, nil, reason, texts)
+	for _, reason := range slices.Sorted(maps.Keys(reasons)) {
+		r.event(name, proxy.Name{}, "problems", reason, reasons[reason])
 	}
 }
+
+// mostConflicts bounds those that are told of one Service: it may claim thousands.
+const mostConflicts = 16
 
 // Conflicts tells which frontends a Service does not get.
 func (r *reporter) Conflicts(name proxy.Name, conflicts []proxy.Conflict) {
 	var all []string
-	for _, c := range conflicts {
+	for i, c := range conflicts {
+		if i == mostConflicts {
+			all = append(all, fmt.Sprintf("%d more frontends like these", len(conflicts)-i))
+			break
+		}
 		all = append(all, c.String())
 	}
 	if !r.news(name, "conflicts", strings.Join(all, "\n")) {
 		return
 	}
 	if len(conflicts) == 0 {
+		r.events.only(name, "conflicts")
 		r.metrics.Conflicts.DeleteLabelValues(name.Namespace, name.Name)
 		r.log.Info("A Service lacks no frontend any more", "service", name)
 		return
@@ -105,7 +118,7 @@ func (r *reporter) Conflicts(name proxy.Name, conflicts []proxy.Conflict) {
 	for _, text := range all {
 		r.log.Info("A Service does not get a frontend", "service", name, "conflict", text)
 	}
-	r.event(name, r.object(conflicts[0].Owner), "FrontendConflict", all)
+	r.event(name, conflicts[0].Owner, "conflicts", "FrontendConflict", all)
 }
 
 // Refused tells that the kernel did not take a Service, or that it now has.
@@ -118,13 +131,14 @@ func (r *reporter) Refused(name proxy.Name, err error) {
 		return
 	}
 	if err == nil {
+		r.events.only(name, "refused")
 		r.metrics.Refused.DeleteLabelValues(name.Namespace, name.Name)
 		r.log.Info("The kernel refuses a Service no more", "service", name)
 		return
 	}
 	r.metrics.Refused.WithLabelValues(name.Namespace, name.Name).Set(1)
 	r.log.Error(err, "The kernel refused a Service; what it had before stays", "service", name)
-	r.event(name, nil, "KernelRefused", []string{text, "what was programmed before stays"})
+	r.event(name, proxy.Name{}, "refused", "KernelRefused", []string{text, "what was programmed before stays"})
 }
 
 // Unchecked tells that load balancers that ask about a Service get no answer, or
@@ -138,11 +152,12 @@ func (r *reporter) Unchecked(name proxy.Name, err error) {
 		return
 	}
 	if err == nil {
+		r.events.only(name, "unchecked")
 		r.log.Info("Load balancers get an answer about a Service again", "service", name)
 		return
 	}
 	r.log.Error(err, "Load balancers get no answer from this node about a Service", "service", name)
-	r.event(name, nil, "FailedToStartServiceHealthcheck", []string{err.Error()})
+	r.event(name, proxy.Name{}, "unchecked", "FailedToStartServiceHealthcheck", []string{err.Error()})
 }
 
 // Programmed counts a round.
@@ -181,12 +196,26 @@ func (r *reporter) Contested(by kernel.Change, on bool) {
 // maxNote is the length of an Event's note, in bytes, that the API server takes.
 const maxNote = 1024
 
-// event puts texts of one reason on a Service. They go together, because the
+// event has texts of one reason told on a Service. They go together, because the
 // client takes Events that differ in nothing but the note for one and the same.
-func (r *reporter) event(name proxy.Name, related runtime.Object, reason string, texts []string) {
-	note := note(strings.Join(texts, "; "))
-	if about := r.object(name); about != nil {
-		r.recorder.Eventf(about, related, corev1.EventTypeWarning, reason, "Program", "%s", note)
+func (r *reporter) event(name, related proxy.Name, topic, reason string, texts []string) {
+	r.events.put(pendingEvent{
+		eventKey: eventKey{name, reason}, topic: topic, action: "Program", related: related, note: note(strings.Join(texts, "; ")),
+	})
+}
+
+// send puts an Event on its object, unless that has gone.
+func (r *reporter) send(e pendingEvent) {
+	if e.about == (proxy.Name{}) {
+		r.sendNodeEvent(e)
+		return
+	}
+	var related runtime.Object
+	if e.related != (proxy.Name{}) {
+		related = r.object(e.related)
+	}
+	if about := r.object(e.about); about != nil {
+		r.recorder.Eventf(about, related, corev1.EventTypeWarning, e.reason, e.action, "%s", e.note)
 	}
 }
 

@@ -33,6 +33,7 @@ type told struct {
 	registry *prometheus.Registry
 	events   []event
 	lines    []string
+	now      time.Time
 }
 
 type event struct {
@@ -83,9 +84,22 @@ func (known) Get(_ context.Context, key client.ObjectKey, object client.Object, 
 
 // news are the Events and the log's lines since it was last asked.
 func (r *told) news() ([]event, int) {
+	r.now = r.now.Add(eventEvery)
+	r.sendDue()
 	events, lines := r.events, len(r.lines)
 	r.events, r.lines = nil, nil
 	return events, lines
+}
+
+// sendDue sends what is due.
+func (r *told) sendDue() {
+	for {
+		e, due, _ := r.reporter.events.next(r.now)
+		if !due {
+			return
+		}
+		r.send(e)
+	}
 }
 
 // metric is the value for Service ns/a; -1 is for none.
@@ -213,6 +227,7 @@ func TestRepairsAreTold(t *testing.T) {
 	}
 	r.wants("a repair", nil, 1, "kube_verdict_repairs_total", 1)
 	r.Contested(by, true)
+	r.sendDue()
 	if len(r.events) != 1 || r.events[0].about != "node node-a" || r.events[0].reason != "TablesContested" || !strings.HasPrefix(r.events[0].note, "nft (process 7): ") {
 		t.Errorf("the Events are %q", r.events)
 	}
@@ -228,7 +243,7 @@ func TestRepairsAreTold(t *testing.T) {
 func TestNotesFit(t *testing.T) {
 	r := newTold(t)
 	for _, text := range []string{strings.Repeat("x", 1024), strings.Repeat("x", 1025), strings.Repeat("é", 600), "x" + strings.Repeat("é", 600)} {
-		r.event(a, nil, "Reason", []string{text})
+		r.event(a, proxy.Name{}, "topic", "Reason", []string{text})
 		events, _ := r.news()
 		note := events[0].note
 		if len(note) > 1024 || !utf8.ValidString(note) || len(text) <= 1024 && note != text || len(text) > 1024 && !strings.HasSuffix(note, "...") {
