@@ -56,8 +56,8 @@ func readManifests(ctx context.Context, files []string, stdin io.Reader, errs io
 
 // input makes the model of objects and prints what is wrong with them.
 func (o *options) input(objects *manifests.Objects, errs io.Writer) (*input, error) {
-	unread := len(objects.Errors) > 0
-	in := &input{complete: !unread, wrong: unread}
+	unread, all := objects.Unread()
+	in := &input{complete: !all, wrong: len(objects.Errors) > 0}
 	name, err := o.node()
 	if err != nil {
 		return nil, err
@@ -86,14 +86,18 @@ func (o *options) input(objects *manifests.Objects, errs io.Writer) (*input, err
 			continue
 		}
 		key := types.NamespacedName{Namespace: svc.Namespace, Name: svc.Name}
-		if unread && len(objects.Slices[key]) == 0 {
+		if unread[key] || all && len(objects.Slices[key]) == 0 {
 			fmt.Fprintf(errs, "warning: service %s is left as it is: its EndpointSlices may be among what could not be read\n", key)
+			delete(unread, key)
 			in.services = append(in.services, proxy.NothingRead(proxy.Name{Namespace: svc.Namespace, Name: svc.Name}))
 			continue
 		}
 		model, problems := proxy.Build(svc, objects.Slices[key], local.Node)
 		in.tell(errs, problems)
 		in.services = append(in.services, model)
+	}
+	for key := range unread {
+		in.services = append(in.services, proxy.NothingRead(proxy.Name{Namespace: key.Namespace, Name: key.Name}))
 	}
 	return in, nil
 }

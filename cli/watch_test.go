@@ -58,7 +58,7 @@ func TestWatchFollowsTheFiles(t *testing.T) {
 	eventually(t, out, "the changed port", programmed(". 81 "))
 	write("web.yaml", fmt.Sprintf(watched, "none"))
 	eventually(t, out, "a complaint about the file that can't be read", func() bool {
-		return strings.Contains(out.String(), "nothing was removed from the kernel")
+		return strings.Contains(out.String(), "some input was left out")
 	})
 	if !programmed(". 81 ")() {
 		t.Error("a file that can't be read took its Service out of the kernel")

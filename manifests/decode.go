@@ -119,7 +119,7 @@ func (out *decoded) object(place string, text []byte) {
 		switch wanted, ours := versions[kind]; {
 		case ours && groupOf(wanted) == groupOf(typ.APIVersion):
 			// Passed over, it would be missed: slices by their Service.
-			out.fail(fmt.Errorf("%s: %s%s: apiVersion %s is not read: write %s", place, strings.ToLower(kind), nameOf(text), typ.APIVersion, wanted))
+			out.fail(of(kind, text, fmt.Errorf("%s: %s%s: apiVersion %s is not read: write %s", place, strings.ToLower(kind), nameOf(text), typ.APIVersion, wanted)))
 			return
 		case ours:
 			kind += " of " + typ.APIVersion // not the one that is wanted
@@ -129,7 +129,7 @@ func (out *decoded) object(place string, text []byte) {
 	}
 	strict, err := kjson.UnmarshalStrict(text, object)
 	if err != nil {
-		out.fail(fmt.Errorf("%s: %s%s: %w; the object is left out", place, strings.ToLower(typ.Kind), nameOf(text), err))
+		out.fail(of(typ.Kind, text, fmt.Errorf("%s: %s%s: %w; the object is left out", place, strings.ToLower(typ.Kind), nameOf(text), err)))
 		return
 	}
 	for _, err := range strict {

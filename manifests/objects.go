@@ -79,8 +79,8 @@ func (o *Objects) add(object found) {
 		}
 		for i, port := range v.Spec.Ports {
 			if wrong := validation.IsDNS1123Label(port.Name); port.Name != "" && len(wrong) > 0 {
-				o.Errors = append(o.Errors, fmt.Errorf("%s: service %s/%s: spec.ports[%d].name: %q is no name: %s; the object is left out",
-					object.place, v.Namespace, v.Name, i, port.Name, wrong[0]))
+				o.Errors = append(o.Errors, ofService(v, fmt.Errorf("%s: service %s/%s: spec.ports[%d].name: %q is no name: %s; the object is left out",
+					object.place, v.Namespace, v.Name, i, port.Name, wrong[0])))
 				return
 			}
 		}
@@ -138,7 +138,7 @@ func (o *Objects) first(kind, namespace, name, place string) bool {
 	}
 	key := kind + " " + full
 	if before, twice := o.places[key]; twice {
-		o.Errors = append(o.Errors, fmt.Errorf("%s: %s %s is in %s already, which stays; remove one of them", place, strings.ToLower(kind), full, before))
+		o.Errors = append(o.Errors, &objectError{error: fmt.Errorf("%s: %s %s is in %s already, which stays; remove one of them", place, strings.ToLower(kind), full, before)})
 		return false
 	}
 	o.places[key] = place
