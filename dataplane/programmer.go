@@ -66,7 +66,7 @@ type Programmer struct {
 // Observer is told what became of Services. Its methods are called one at a
 // time and must not wait.
 type Observer interface {
-	// Conflicts says which frontends a Service does not get because an older
+	// Conflicts says which frontends a Service does not get because another
 	// one has them; none when that is over.
 	Conflicts(name proxy.Name, conflicts []proxy.Conflict)
 	// Refused says that the kernel did not take a Service; nil when it has.
