@@ -97,7 +97,7 @@ func Run(ctx context.Context, api *rest.Config, c Config, log logr.Logger) error
 	meter := newMeter(m)
 	api, reach := tellReach(api, log)
 	var ready atomic.Bool
-	node := &node{config: c, log: log}
+	node := newNode(c, log)
 	health := newHealth(ready.Load, node.eligible, m, reach)
 	mgr, err := newManager(api, c, log, meter.triggered)
 	if err != nil {
@@ -193,7 +193,9 @@ func Run(ctx context.Context, api *rest.Config, c Config, log logr.Logger) error
 		case err != nil:
 			return err
 		case without:
-			node.changed(nil)
+			if err := node.start(ctx, nil); err != nil {
+				return err
+			}
 		}
 		if refuse {
 			if _, err := reach.without(ctx, "servicecidrs.networking.k8s.io", func(ctx context.Context) error {

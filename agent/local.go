@@ -108,11 +108,15 @@ func global(own []netip.Addr) []netip.Addr {
 	return slices.DeleteFunc(slices.Clone(own), func(a netip.Addr) bool { return !a.IsGlobalUnicast() })
 }
 
+// errUnlisted is when the machine's addresses are not known, so that what depends on
+// them is missing.
+var errUnlisted = errors.New("list this machine's addresses")
+
 // interfaceAddresses are all of this machine's.
 func interfaceAddresses() ([]netip.Addr, error) {
 	all, err := net.InterfaceAddrs()
 	if err != nil {
-		return nil, fmt.Errorf("list this machine's addresses: %w", err)
+		return nil, fmt.Errorf("%w: %w", errUnlisted, err)
 	}
 	var own []netip.Addr
 	for _, a := range all {

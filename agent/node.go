@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
-	"github.com/vishvananda/netlink"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/util/wait"
@@ -30,11 +29,22 @@ type node struct {
 	// pods is told of the pod CIDRs, if they are wanted.
 	pods func([]netip.Prefix)
 
+	// again has watch read the addresses again; receiveBuffer is that of its socket in
+	// bytes, 0 for the kernel's default.
+	again         chan struct{}
+	receiveBuffer int
+
 	mu sync.Mutex
+	// unlisted is whether the machine's addresses could not be listed the last time.
+	unlisted bool
 	// object is the Node object, nil while there is none; known is the last one that had
 	// addresses, with them.
 	object, known *corev1.Node
 	now           Local
+}
+
+func newNode(config Config, log logr.Logger) *node {
+	return &node{config: config, log: log, again: make(chan struct{}, 1)}
 }
 
 // nodePatience is how long a start waits for a Node object with addresses, as kube-proxy
@@ -79,8 +89,7 @@ func (n *node) load(ctx context.Context, cache client.Reader) error {
 	case err != nil:
 		return err
 	}
-	n.changed(object)
-	return nil
+	return n.start(ctx, object)
 }
 
 // lasting is the Node object with what is known from before and is not in it now. A Node
@@ -125,6 +134,11 @@ func (n *node) changed(object *corev1.Node) bool {
 	}
 	local.MaxElements = n.config.Configuration.MaxServiceElements
 	n.mu.Lock()
+	if !n.keep(&local, err) {
+		n.object = object
+		n.mu.Unlock()
+		return false
+	}
 	matters := !n.now.Node.Equal(local.Node)
 	if n.pods != nil && !slices.Equal(n.now.Pods, local.Pods) {
 		n.pods(local.Pods)
@@ -166,41 +180,4 @@ func (n *node) eligible() bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return healthcheck.NodeEligible(n.object)
-}
-
-// watch calls moved when the machine's addresses have changed in a way that
-// Services depend on, until the context ends.
-func (n *node) watch(ctx context.Context, moved func()) {
-	updates := make(chan netlink.AddrUpdate, 64)
-	failed := func(err error) {
-		if ctx.Err() == nil {
-			n.log.Error(err, "Changes of this machine's addresses go unnoticed from now on")
-		}
-	}
-	if err := netlink.AddrSubscribeWithOptions(updates, ctx.Done(), netlink.AddrSubscribeOptions{ErrorCallback: failed}); err != nil {
-		failed(err)
-		return
-	}
-	// Addresses come and go by the dozen when interfaces do.
-	const settle = 50 * time.Millisecond
-	var still <-chan time.Time
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case _, open := <-updates:
-			if !open {
-				return
-			}
-			still = time.After(settle)
-		case <-still:
-			still = nil
-			n.mu.Lock()
-			object := n.object
-			n.mu.Unlock()
-			if n.changed(object) {
-				moved()
-			}
-		}
-	}
 }
