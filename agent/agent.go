@@ -127,7 +127,11 @@ func Run(ctx context.Context, api *rest.Config, c Config, log logr.Logger) error
 		defer func() { _ = reader.Close() }()
 		follow.comparer = newComparer(&c, node, mgr.GetCache(), &shadowed{log: log, metrics: metrics.NewShadow(registry)}, reader)
 	}
-	programmer := dataplane.NewProgrammer(dataplane.NewWriter(counted, tables), log, follow)
+	writer := dataplane.NewWriter(counted, tables)
+	if !follow.shadow {
+		writer.TellSwept(flows.gone)
+	}
+	programmer := dataplane.NewProgrammer(writer, log, follow)
 	memory, err := kernel.Open(0)
 	if err != nil {
 		return err

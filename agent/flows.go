@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"net/netip"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -31,6 +32,16 @@ func (f *flows) add(changes []dataplane.Applied) {
 			f.changes.Add(changes[i].Old, changes[i].Now)
 		}
 	}
+	f.signal()
+}
+
+// gone takes frontends that an earlier process programmed and no Service has.
+func (f *flows) gone(frontends []netip.AddrPort) {
+	f.changes.Gone(frontends)
+	f.signal()
+}
+
+func (f *flows) signal() {
 	if f.changes.Len() > 0 {
 		select {
 		case f.wake <- struct{}{}:

@@ -125,8 +125,10 @@ var (
 )
 
 func (a *applier) start() {
-	a.programmer = dataplane.NewProgrammer(dataplane.NewWriter(a.conn, a.layout), logr.Discard(), a)
 	a.flows = &conntrack.Changes{}
+	writer := dataplane.NewWriter(a.conn, a.layout)
+	writer.TellSwept(a.flows.Gone)
+	a.programmer = dataplane.NewProgrammer(writer, logr.Discard(), a)
 }
 
 func (a *applier) dryRun(ctx context.Context) error {
@@ -215,7 +217,10 @@ func (a *applier) round() error {
 	if err := a.cleanUp(); err != nil {
 		return err
 	}
-	return a.programmer.Settle()
+	if err := a.programmer.Settle(); err != nil {
+		return err
+	}
+	return a.cleanUp() // what the sweep has found
 }
 
 func (a *applier) summary(input *input, before kernel.Stats, took time.Duration) {

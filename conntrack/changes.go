@@ -83,6 +83,19 @@ func (c *Changes) Add(old, now proxy.Service) {
 	}
 }
 
+// Gone adds UDP frontends that no Service has, and that no known Service had. Flows to
+// them are answered by nobody.
+func (c *Changes) Gone(frontends []netip.AddrPort) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.added++
+	for _, at := range frontends {
+		if _, known := c.frontends[at]; !known {
+			c.set(at, frontend{gone: true})
+		}
+	}
+}
+
 func (c *Changes) set(at netip.AddrPort, f frontend) {
 	if c.frontends == nil {
 		c.frontends = map[netip.AddrPort]frontend{}

@@ -30,20 +30,23 @@ func nodePort(addr netip.Addr, endpoints ...netip.AddrPort) proxy.Service {
 	return service("dns", to(addr, proxy.NodePort, proxy.UDP, 30053, endpoints...))
 }
 
+// others are the Services of neighbours.
+func (w *world) others() []proxy.Service {
+	var ports, others []proxy.Port
+	for _, f := range families {
+		ports = append(ports, to(f.vip, proxy.ClusterIP, proxy.TCP, 53, on(f.a, 5353)), to(f.node, proxy.NodePort, proxy.TCP, 30053, on(f.a, 5353)))
+		others = append(others, to(f.other, proxy.ClusterIP, proxy.UDP, 53, on(f.a, 5353)), to(f.vip, proxy.ClusterIP, proxy.UDP, 5300, on(f.a, 5353)))
+	}
+	return []proxy.Service{service("tcp", ports...), service("other", others...)}
+}
+
 // neighbours opens flows that no change of the Service dns concerns: in both
 // families, of TCP at its own address and port, of another Service with the same
 // endpoints, straight to its endpoint; and flows that only look like its own,
 // seen from the other end.
 func (w *world) neighbours() {
 	w.Helper()
-	var services []proxy.Service
-	var ports, others []proxy.Port
-	for _, f := range families {
-		ports = append(ports, to(f.vip, proxy.ClusterIP, proxy.TCP, 53, on(f.a, 5353)), to(f.node, proxy.NodePort, proxy.TCP, 30053, on(f.a, 5353)))
-		others = append(others, to(f.other, proxy.ClusterIP, proxy.UDP, 53, on(f.a, 5353)), to(f.vip, proxy.ClusterIP, proxy.UDP, 5300, on(f.a, 5353)))
-	}
-	services = append(services, service("tcp", ports...), service("other", others...))
-	w.program(services...)
+	w.program(w.others()...)
 	for _, f := range families {
 		w.answered(w.open("tcp", on(f.vip, 53)))
 		w.answered(w.open("tcp", on(f.node, 30053)))

@@ -2,6 +2,7 @@ package dataplane
 
 import (
 	"fmt"
+	"net/netip"
 	"slices"
 
 	"github.com/kube-verdict/kube-verdict/nft"
@@ -35,6 +36,9 @@ type Writer struct {
 	// and are as they were written. short counts refusals for want of memory.
 	blame bool
 	short int
+	// tellSwept is TellSwept's; before are the UDP frontends of tables that are replaced.
+	tellSwept func([]netip.AddrPort)
+	before    []netip.AddrPort
 	// written is there while Restore is at work.
 	written *written
 	// old and new are kept from one plan to the next, and so is the Service that
@@ -155,6 +159,9 @@ func (w *Writer) adopt(held []*nft.Held) []ledger.Kept {
 	a := ledger.Adopt(w.layout.Chain, w.layout.Tables(), held)
 	w.ledger, w.base, w.engage, w.rebuild, w.held = a.Ledger, a.Transaction, a.Engage, a.Rebuild, nil
 	w.applied = map[proxy.Name]proxy.Service{}
+	if w.before = nil; a.Rebuild {
+		w.before = w.served(held)
+	}
 	w.forget = map[*nft.Table]*leaving{}
 	for i, t := range w.layout.Tables() {
 		if memory := w.layout.Memory(t).Remembered; memory != nil && held[i] != nil && held[i].Sets[memory.Name] != nil {
@@ -188,7 +195,11 @@ func (w *Writer) Program(changes []Change) ([]Failure, error) {
 	pending := w.pending(changes)
 	if len(pending) == 0 {
 		// The networks or the tables may be missing all the same.
-		return nil, w.commit(nil)
+		err := w.commit(nil)
+		if err == nil {
+			w.replaced()
+		}
+		return nil, err
 	}
 	if err := w.prepare(pending); err != nil {
 		return nil, err
@@ -210,6 +221,7 @@ func (w *Writer) Program(changes []Change) ([]Failure, error) {
 			return failures, err
 		}
 	}
+	w.replaced()
 	return failures, nil
 }
 
@@ -378,9 +390,11 @@ func (w *Writer) SweepStep() error {
 		return err
 	}
 	if w.ledger.Stale() && (!w.Bypassed() || w.ledger.Exposed()) {
-		if err := w.do(w.ledger.Sweep()); err != nil {
+		plan := w.ledger.Sweep()
+		if err := w.do(plan); err != nil {
 			return err
 		}
+		w.swept(plan.Transaction)
 	}
 	if w.Bypassed() && !w.ledger.Exposed() {
 		if err := w.conn.Commit(w.engage); err != nil {

@@ -22,6 +22,10 @@ const (
 // Frontend is the key that a packet finds its Service by.
 func Frontend() []nft.Field { return []nft.Field{nft.DestAddr{}, nft.L4Proto{}, nft.DestPort{}} }
 
+// Serves reports whether a set of that name, in either layout, has as its keys the
+// frontends that lead to endpoints.
+func Serves(set string) bool { return set == "services" || set == "nodeports" }
+
 // Sets are those that every layout has in a table.
 type Sets struct {
 	ClusterIPs, ServiceCIDRs, PodCIDRs *nft.Set
