@@ -12,12 +12,16 @@ export KUBE_VERDICT_TOOLS ?=
 # Flags for go test, for example TESTFLAGS='-run TestRender ./nft/...'
 TESTFLAGS ?=
 
+# Which kernels make kernels boots, and on which processor.
+KERNELS ?= all
+ARCH    ?= amd64
+
 # What make microbench measures, and how often.
 HOT   ?= ./proxy ./nft/maps ./nft/ledger ./nft/kernel ./dataplane ./controllers
 COUNT ?= 6
 
 .DEFAULT_GOAL := help
-.PHONY: help build test unit lint tools demo bench microbench differential e2e conformance image clean
+.PHONY: help build test unit lint tools demo bench microbench differential e2e conformance kernels image clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -62,6 +66,10 @@ e2e: ## test the image and the chart on a cluster in kind, E2E=core for CI's cho
 
 conformance: ## run Kubernetes' own sig-network specs in kind; PROXY=kube-proxy to compare (root)
 	@hack/conformance/run.sh $(TESTFLAGS)
+
+kernels: ## run it on Debian's kernels, in QEMU: KERNELS=ci: the oldest and the newest; ARCH=arm64, s390x; ARGS=-h: flags
+	@hack/deps.sh kernels $(ARCH)
+	@go run ./hack/kernels -kernels '$(KERNELS)' -arch '$(ARCH)' $(ARGS)
 
 image: ## build the container image for all platforms into bin/image; needs no registry and no docker
 	go run ./hack/image -tag $(IMAGE)

@@ -4,6 +4,7 @@
 #   hack/deps.sh demo     what the demo and the benchmark run
 #   hack/deps.sh test     also what the tests and the race detector need
 #   hack/deps.sh e2e      also what a cluster in containers needs
+#   hack/deps.sh kernels [arm64|s390x]   what boots other kernels, of this processor or another
 #
 # Says nothing when nothing is missing.
 set -euo pipefail
@@ -37,11 +38,24 @@ if apt-cache show docker-cli >/dev/null 2>&1; then
 	e2e+="docker-cli docker to run the nodes of a cluster"
 fi
 
+qemu=qemu-system-x86 emulator=qemu-system-x86_64
+case ${2:-} in
+arm64) qemu=qemu-system-arm emulator=qemu-system-aarch64 ;;
+s390x) qemu=qemu-system-misc emulator=qemu-system-s390x ;;
+esac
+kernels="
+$qemu  $emulator  to boot kernels
+xz-utils  xz    to unpack kernels' modules
+zstd      zstd  to unpack kernels' modules
+debian-archive-keyring  /usr/share/keyrings/debian-archive-keyring.gpg  to know Debian's packages as Debian's
+"
+
 case ${1:-} in
 demo) needs=$demo ;;
 test) needs=$all ;;
 e2e) needs=$e2e ;;
-*) fail "say what for: demo, test or e2e" ;;
+kernels) needs=$kernels ;;
+*) fail "say what for: demo, test, e2e or kernels" ;;
 esac
 
 has() { # command or absolute path

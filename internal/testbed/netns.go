@@ -3,6 +3,7 @@ package testbed
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -98,7 +99,12 @@ func (ns *Namespace) setUp() error {
 	if err := links.LinkSetUp(lo); err != nil {
 		return err
 	}
-	return ns.sysctls(quiet)
+	settings := quiet
+	if _, err := os.Stat("/proc/sys/net/ipv6"); err != nil { // ipv6.disable=1
+		settings = maps.Clone(quiet)
+		maps.DeleteFunc(settings, func(key, _ string) bool { return strings.HasPrefix(key, "net.ipv6.") })
+	}
+	return ns.sysctls(settings)
 }
 
 // Close gives the namespace up. The kernel removes it when the last socket and
