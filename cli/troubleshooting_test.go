@@ -66,8 +66,8 @@ func (all told) node(file string, n ast.Node) {
 			name = f.Name
 		}
 		switch {
-		case name == "event" && len(n.Args) == 4:
-			all.add(all.reasons, n.Args[2])
+		case name == "event" && len(n.Args) == 5:
+			all.add(all.reasons, n.Args[3])
 		case name == "nodeEvent" && len(n.Args) == 3:
 			all.add(all.reasons, n.Args[0])
 		case name == "add", name == "leaveOut", slices.Contains([]string{"health.go", "reach.go"}, file) && (name == "Errorf" || name == "New"):

@@ -3,230 +3,163 @@ package e2e
 import (
 	"fmt"
 	"net/netip"
+	"os"
+	"regexp"
+	"strconv"
 	"strings"
 	"testing"
+	"time"
 
+	"golang.org/x/sys/unix"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/util/intstr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// What the API server keeps a tenant from: writing elsewhere, and the values of its own
-// objects that would be the node's own.
-func TestWhatATenantMayNot(t *testing.T) {
+// hostile makes the worst Services that one may write, and what they are told.
+func (w *world) hostile() map[*corev1.Service]string {
+	odd := w.service("odd-address")
+	odd.Spec.Selector, odd.Spec.ExternalIPs = nil, []string{"239.1.2.3", "ff05::1"}
+	w.create(odd)
+
+	huge := w.large("huge", 1000, 100, 100)
+
+	balancer := w.service("balancer")
+	balancer.Spec.Type, balancer.Spec.Selector = corev1.ServiceTypeLoadBalancer, nil
+	w.create(balancer)
+	before := balancer.DeepCopy()
+	balancer.Status.LoadBalancer.Ingress = []corev1.LoadBalancerIngress{{IP: "127.0.0.1"}, {IP: "169.254.169.254"}}
+	w.must(w.api.Client.Status().Patch(w.ctx, balancer, client.MergeFrom(before)))
+	return map[*corev1.Service]string{
+		odd: "239.1.2.3 is a multicast address", huge: "(maxServiceElements)", balancer: "127.0.0.1 is a loopback address",
+	}
+}
+
+// large makes a Service with a thousand endpoints, at addresses that begin with
+// 198.18.first.
+func (w *world) large(name string, externalIPs, ports, first int) *corev1.Service {
+	svc := w.service(name)
+	svc.Spec.Selector, svc.Spec.Ports = nil, nil
+	slice := &discoveryv1.EndpointSlice{
+		ObjectMeta:  metav1.ObjectMeta{Namespace: w.namespace, Name: name + "-1", Labels: map[string]string{discoveryv1.LabelServiceName: name}},
+		AddressType: discoveryv1.AddressTypeIPv4,
+	}
+	for i := range externalIPs {
+		svc.Spec.ExternalIPs = append(svc.Spec.ExternalIPs, fmt.Sprintf("198.18.%d.%d", first+i>>8, i&255))
+	}
+	for i := range 1000 {
+		slice.Endpoints = append(slice.Endpoints, discoveryv1.Endpoint{Addresses: []string{fmt.Sprintf("10.244.%d.%d", 100+i>>8, i&255)}})
+	}
+	for i := range ports {
+		name, port := fmt.Sprintf("p%d", i), int32(1+i)
+		svc.Spec.Ports = append(svc.Spec.Ports, corev1.ServicePort{Name: name, Port: port})
+		slice.Ports = append(slice.Ports, discoveryv1.EndpointPort{Name: &name, Port: &port})
+	}
+	w.create(svc)
+	w.create(slice)
+	return svc
+}
+
+// bounded has the kernel give a process no more memory than a gibibyte. One with the
+// race detector has more from the start.
+func (a *agent) bounded() {
+	a.w.t.Helper()
+	if a.memory("VmData") > 1<<20 {
+		return
+	}
+	a.w.must(unix.Prlimit(a.Pid(), unix.RLIMIT_DATA, &unix.Rlimit{Cur: 1 << 30, Max: 1 << 30}, nil))
+}
+
+// memory is a line of the process' status, in KiB.
+func (a *agent) memory(line string) int {
+	a.w.t.Helper()
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", a.Pid()))
+	a.w.must(err)
+	found := regexp.MustCompile(line + `:\s+(\d+) kB`).FindSubmatch(text)
+	if found == nil {
+		a.w.t.Fatalf("no %s in\n%s", line, text)
+	}
+	n, err := strconv.Atoi(string(found[1]))
+	a.w.must(err)
+	return n
+}
+
+// Whatever Services a tenant writes, those of others are programmed, follow their
+// endpoints, keep their addresses and leave nothing behind; also over a restart.
+func TestATenantsTroubleIsItsOwn(t *testing.T) {
 	w := newWorld(t)
-	theirs := w.service("theirs")
-	w.create(theirs)
-	x := w.tenant()
-	own := x.service("own")
-	w.must(x.Create(w.ctx, own))
-
-	other := x.service("other")
-	other.Namespace = w.namespace
-	x.forbidden("create a Service of another namespace", x.Create(w.ctx, other))
-	x.forbidden("read one", x.Get(w.ctx, client.ObjectKeyFromObject(theirs), &corev1.Service{}))
-	x.forbidden("delete one", x.Delete(w.ctx, theirs))
-	x.forbidden("give another namespace's Service endpoints", x.Create(w.ctx, w.slice(theirs, "10.244.0.1")))
-	before := own.DeepCopy()
-	own.Status.LoadBalancer.Ingress = []corev1.LoadBalancerIngress{{IP: "192.0.2.1"}}
-	x.forbidden("give its Service a load balancer's address", x.Status().Patch(w.ctx, own, client.MergeFrom(before)))
-	x.forbidden("read Nodes", x.List(w.ctx, &corev1.NodeList{}))
-	x.forbidden("create an Event", x.Create(w.ctx, &corev1.Event{ObjectMeta: metav1.ObjectMeta{Namespace: x.namespace, Name: "e"}}))
-
-	for _, bad := range []string{"127.0.0.1", "::1", "0.0.0.0", "169.254.169.254", "fe80::1", "224.0.0.1"} {
-		svc := x.service("external")
-		svc.Spec.ExternalIPs = []string{bad}
-		if err := refusedByAPI(x.Create(w.ctx, svc)); err != nil {
-			t.Errorf("external IP %s: %v", bad, err)
-		}
-		slice := w.slice(own, bad)
-		if addr(bad).Is6() {
-			slice.AddressType = discoveryv1.AddressTypeIPv6
-		}
-		if err := refusedByAPI(x.Create(w.ctx, slice)); err != nil {
-			t.Errorf("endpoint %s: %v", bad, err)
-		}
+	told := w.hostile()
+	a, b := w.backend("a", 1), w.backend("b", 2)
+	web, gone := w.service("web"), w.service("gone")
+	web.Spec.SessionAffinity = corev1.ServiceAffinityClientIP
+	w.create(web)
+	w.create(gone)
+	agent := w.start()
+	agent.bounded()
+	agent.waitReady()
+	w.leadsTo(frontends(gone)[0], a.at4, b.at4)
+	for svc, words := range told {
+		w.describes(svc, words)
 	}
-	taken := x.service("taken")
-	taken.Spec.ClusterIP = theirs.Spec.ClusterIP
-	if err := refusedByAPI(x.Create(w.ctx, taken)); err != nil {
-		t.Errorf("another Service's ClusterIP: %v", err)
+
+	// A client leaves an endpoint that has gone, whatever else there is.
+	first, err := w.reached(frontends(web)[0])
+	w.must(err)
+	leaves, stays := a, b
+	if first == b.at4 {
+		leaves, stays = b, a
 	}
-	taken.Spec.ClusterIP = "192.0.2.1"
-	if err := refusedByAPI(x.Create(w.ctx, taken)); err != nil {
-		t.Errorf("a ClusterIP of no ServiceCIDR: %v", err)
+	start := time.Now()
+	w.must(w.api.SetReady(w.ctx, leaves.Pod, false))
+	w.leadsTo(frontends(web)[0], stays.at4)
+	t.Logf("an endpoint that has gone is left after %v", time.Since(start).Round(time.Millisecond))
+	w.must(w.api.SetReady(w.ctx, leaves.Pod, true))
+	w.leadsTo(frontends(gone)[0], a.at4, b.at4)
+
+	// What an older Service writes as an external IP is the ClusterIP of a newer one.
+	squat := w.service("squat")
+	squat.Spec.Selector = nil
+	free := netip.MustParseAddr(frontends(web)[0].Addr().String())
+	for range 77 {
+		free = free.Next()
 	}
-}
+	squat.Spec.ExternalIPs = []string{free.String()}
+	w.create(squat)
+	w.create(w.slice(squat, a.at4))
+	w.leadsTo(netip.AddrPortFrom(free, 80), a.at4)
+	w.secondPasses(squat)
+	fresh := w.service("fresh")
+	fresh.Spec.Selector, fresh.Spec.ClusterIP, fresh.Spec.IPFamilyPolicy = nil, free.String(), nil
+	w.create(fresh)
+	w.create(w.slice(fresh, b.at4))
+	w.leadsTo(frontends(fresh)[0], b.at4)
+	w.describes(squat, "FrontendConflict", free.String()+":80 tcp was allocated to Service "+w.namespace+"/fresh")
 
-// A multicast address is taken by the API server, and is of no use: its Service is told,
-// and nothing of others waits for it, also over a restart of the agent.
-func TestATenantsMulticastAddress(t *testing.T) {
-	b, x := newTenancy(t)
-	svc := x.service("multicast")
-	svc.Spec.ExternalIPs = []string{"239.1.2.3", "ff05::1"}
-	x.serves(svc, b.pods[0].at4)
-	x.leads(svc, b.pods[0].at4)
-	x.tells(svc, "InvalidAddress")
-	b.unharmed("a tenant has multicast addresses")
+	// A Service that goes leaves nothing, while the agent is there and while it is not.
+	w.must(w.api.Client.Delete(w.ctx, gone))
+	w.leaves(gone)
+	w.must(w.api.Client.Delete(w.ctx, web))
+	w.leaves(web)
+	again := w.service("again")
+	w.create(again)
+	w.leadsTo(frontends(again)[0], a.at4, b.at4)
+	agent.terminate()
+	w.must(w.api.Client.Delete(w.ctx, again))
+	agent = w.start()
+	agent.bounded()
+	agent.waitReady()
+	w.leaves(again)
+	w.leadsTo(frontends(fresh)[0], b.at4)
+	w.must(w.api.Client.Delete(w.ctx, fresh))
+	w.leadsTo(netip.AddrPortFrom(free, 80), a.at4)
 
-	// What goes while no agent runs.
-	gone := b.service("gone")
-	b.create(gone)
-	b.sliced(gone)
-	b.serviceLeadsTo(gone, b.pods...)
-	b.agent.terminate()
-	b.must(b.api.Client.Delete(b.ctx, gone))
-	b.agent = b.startReady()
-	b.leaves(gone)
-	b.unharmed("the agent was restarted")
-	x.gone(svc)
-	b.done()
-}
-
-// Load balancers' controllers write addresses that are of no use here, and a tenant takes
-// ports away from such a Service: they are free for others at once, and nothing of others
-// waits for it.
-func TestATenantsUselessLoadBalancer(t *testing.T) {
-	b, x := newTenancy(t)
-	svc := x.service("balanced")
-	svc.Spec.Type = corev1.ServiceTypeLoadBalancer
-	svc.Spec.Ports = append(svc.Spec.Ports, corev1.ServicePort{Name: "more", Port: 81, TargetPort: intstr.FromInt32(8080)})
-	x.serves(svc, b.pods[0].at4)
-	slice := b.slice(svc)
-	b.must(x.Get(b.ctx, client.ObjectKeyFromObject(slice), slice))
-	name, port := "more", int32(8080)
-	slice.Ports = append(slice.Ports, discoveryv1.EndpointPort{Name: &name, Port: &port})
-	b.must(x.Update(b.ctx, slice))
-	before := svc.DeepCopy()
-	svc.Status.LoadBalancer.Ingress = []corev1.LoadBalancerIngress{{IP: "127.0.0.1"}, {IP: "169.254.7.7"}}
-	b.must(b.api.Client.Status().Patch(b.ctx, svc, client.MergeFrom(before)))
-	nodePort := svc.Spec.Ports[1].NodePort
-	at := netip.AddrPortFrom(b.node.Addrs[0], uint16(nodePort))
-	b.leadsTo(at, b.pods[0].at4)
-	b.unharmed("a tenant's load balancer is at useless addresses")
-
-	before = svc.DeepCopy()
-	svc.Spec.Ports = svc.Spec.Ports[:1]
-	b.must(x.Patch(b.ctx, svc, client.MergeFrom(before)))
-	b.leadsTo(at, refused)
-	next := b.service("next")
-	next.Spec.Type = corev1.ServiceTypeNodePort
-	next.Spec.Ports[0].NodePort = nodePort
-	b.create(next)
-	b.sliced(next)
-	b.leadsTo(at, b.pods[0].at4, b.pods[1].at4, b.pods[2].at4)
-	b.restart()
-	b.leadsTo(at, b.pods[0].at4, b.pods[1].at4, b.pods[2].at4)
-	b.unharmed("the agent was restarted")
-	x.gone(svc)
-	b.done()
-}
-
-// An external IP is any address that no Service was allocated: a tenant gets what the
-// cluster sends there. Addresses and ports that the API server allocates to others are
-// theirs, however old the tenant's Service is.
-func TestATenantSquats(t *testing.T) {
-	b, x := newTenancy(t)
-	evil := b.host("evil", "10.244.7.7")
-	server, err := evil.Serve("tcp", netip.MustParseAddrPort("10.244.7.7:8080"))
-	b.must(err)
-	t.Cleanup(server.Close)
-	const clusterIP, nodePort = "10.96.77.71", 30777
-	squat := x.service("squat")
-	squat.Spec.ExternalIPs = []string{clusterIP, "203.0.113.7", b.node.Addrs[0].String()}
-	squat.Spec.Ports = append(squat.Spec.Ports, corev1.ServicePort{Name: "node", Port: nodePort, TargetPort: intstr.FromInt32(8080)})
-	x.serves(squat, "10.244.7.7")
-	slice := b.slice(squat)
-	b.must(x.Get(b.ctx, client.ObjectKeyFromObject(slice), slice))
-	name, port := "node", int32(8080)
-	slice.Ports = append(slice.Ports, discoveryv1.EndpointPort{Name: &name, Port: &port})
-	b.must(x.Update(b.ctx, slice))
-	for _, to := range []string{"203.0.113.7:80", clusterIP + ":80", fmt.Sprintf("%s:%d", b.node.Addrs[0], nodePort)} {
-		b.leadsTo(netip.MustParseAddrPort(to), "10.244.7.7")
+	if peak := agent.memory("VmHWM"); peak > 1<<20 && agent.memory("VmData") < 1<<30 {
+		t.Errorf("the agent took %d KiB", peak)
+	} else {
+		t.Logf("the agent took %d MiB at most", peak>>10)
 	}
-	b.secondPasses(squat)
-
-	next := b.service("next")
-	next.Spec.Type, next.Spec.ClusterIP = corev1.ServiceTypeNodePort, clusterIP
-	next.Spec.Ports[0].NodePort = nodePort
-	b.create(next)
-	b.sliced(next)
-	b.serviceLeadsTo(next, b.pods...)
-	b.leadsTo(netip.AddrPortFrom(b.node.Addrs[0], nodePort), b.pods[0].at4, b.pods[1].at4, b.pods[2].at4)
-	x.tells(squat, "FrontendConflict")
-	b.restart()
-	b.serviceLeadsTo(next, b.pods...)
-	b.unharmed("a tenant squats")
-	x.gone(squat)
-	b.done()
-}
-
-// A tenant's endpoints may be anybody's Pods and nodes. When they go, those others lose
-// neither a flow nor a client.
-func TestATenantsEndpointsAreOthers(t *testing.T) {
-	b, x := newTenancy(t)
-	svc := x.service("theirs")
-	svc.Spec.SessionAffinity = corev1.ServiceAffinityClientIP
-	svc.Spec.Ports = []corev1.ServicePort{
-		{Name: "http", Port: 80, TargetPort: intstr.FromInt32(8080)},
-		{Name: "dns", Protocol: corev1.ProtocolUDP, Port: 80, TargetPort: intstr.FromInt32(8080)},
+	if text := agent.Output(); strings.Contains(text, "panic") {
+		t.Errorf("the agent said:\n%s", text)
 	}
-	b.must(x.Create(b.ctx, svc))
-	slice := b.slice(svc, b.pods[0].at4, b.pods[1].at4)
-	name, protocol, port := "dns", corev1.ProtocolUDP, int32(8080)
-	slice.Ports = append(slice.Ports, discoveryv1.EndpointPort{Name: &name, Protocol: &protocol, Port: &port})
-	b.must(x.Create(b.ctx, slice))
-	b.eventually("a Pod of another namespace to answer", func() error {
-		_, err := b.client.Ask("tcp", frontends(svc)[0], patience)
-		return err
-	})
-	for range 5 {
-		for _, addrs := range [][]string{{b.pods[2].at4}, {b.node.Addrs[0].String()}, {}, {b.pods[0].at4, b.pods[1].at4}} {
-			slice.Endpoints = nil
-			for _, a := range addrs {
-				slice.Endpoints = append(slice.Endpoints, discoveryv1.Endpoint{Addresses: []string{a}})
-			}
-			b.must(x.Update(b.ctx, slice))
-		}
-	}
-	b.unharmed("a tenant's endpoints were others' Pods, and are no longer")
-	x.gone(svc)
-	b.done()
-}
-
-// The longest names that the API server takes are programmed and removed like others,
-// and two that begin alike are two.
-func TestATenantsNames(t *testing.T) {
-	b, x := newTenancy(t)
-	long := strings.Repeat("x", 62)
-	var all []*corev1.Service
-	for i, end := range []string{"a", "b"} {
-		svc := x.service(long + end)
-		svc.Annotations = map[string]string{"service.kubernetes.io/topology-mode": strings.Repeat("\x1b[31m\"; flush ruleset; \"", 1000)}
-		svc.Labels = map[string]string{"kubeverdict.io/serve": "Yes.-_x"}
-		svc.Spec.SessionAffinity = corev1.ServiceAffinityClientIP
-		svc.Spec.Ports = nil
-		slice := b.slice(svc, b.pods[i].at4)
-		slice.Name, slice.Ports = strings.Repeat("s", 240)+end, nil
-		for _, port := range []string{"p", "q"} {
-			name, number := strings.Repeat("p", 62)+port, int32(8080)
-			svc.Spec.Ports = append(svc.Spec.Ports, corev1.ServicePort{Name: name, Port: 80 + int32(len(svc.Spec.Ports)), TargetPort: intstr.FromInt32(8080)})
-			slice.Ports = append(slice.Ports, discoveryv1.EndpointPort{Name: &name, Port: &number})
-		}
-		b.must(x.Create(b.ctx, svc))
-		b.must(x.Create(b.ctx, slice))
-		all = append(all, svc)
-	}
-	for i, svc := range all {
-		x.leads(svc, b.pods[i].at4)
-		b.leadsTo(netip.AddrPortFrom(addr(svc.Spec.ClusterIP), 81), b.pods[i].at4)
-	}
-	b.restart()
-	x.gone(all[0])
-	x.leads(all[1], b.pods[1].at4)
-	b.unharmed("a tenant has the longest names")
-	x.gone(all[1])
-	b.done()
 }
