@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -18,15 +19,18 @@ import (
 	"github.com/kube-verdict/kube-verdict/nft/maps"
 )
 
-// slow reads only when the test lets it.
+// slow reads for the first time only when the test lets it.
 type slow struct {
 	*kernel.Conn
+	once       sync.Once
 	begun, let chan struct{}
 }
 
 func (s *slow) Each(id nft.ID, set string, each func(*nft.Element)) (bool, error) {
-	s.begun <- struct{}{}
-	<-s.let
+	s.once.Do(func() {
+		close(s.begun)
+		<-s.let
+	})
 	return s.Conn.Each(id, set, each)
 }
 
@@ -68,7 +72,7 @@ func second(t *testing.T, ns *testbed.Namespace) *kernel.Conn {
 // clients, and no others, have forgotten.
 func TestForgettingKeepsNoChangeWaiting(t *testing.T) {
 	w := newWorld(t, flat)
-	reader := &slow{second(t, w.node.Namespace), make(chan struct{}), make(chan struct{})}
+	reader := &slow{Conn: second(t, w.node.Namespace), begun: make(chan struct{}), let: make(chan struct{})}
 	p := dataplane.NewProgrammer(w.Writer, logr.Discard(), nobody{})
 	p.ForgetBeside(reader)
 	kept := sticky(service("kept", "tcp/80", "10.96.0.2", backends), 10, time.Hour)
@@ -88,10 +92,6 @@ func TestForgettingKeepsNoChangeWaiting(t *testing.T) {
 		return nil
 	})
 	close(reader.let)
-	go func() {
-		for range reader.begun {
-		}
-	}()
 	w.await("the client to be led to the endpoint that is left", func() error {
 		if hits := spread(t, w.asker.Namespace, "tcp", frontends[0], 2); hits[addrPort("10.254.0.2:8080")] != 2 {
 			return fmt.Errorf("it is led to %v", hits)
