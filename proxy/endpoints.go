@@ -116,6 +116,7 @@ func (b *builder) slice(all map[backendKey][]candidate, slice *discoveryv1.Endpo
 			terminating: e.Conditions.Terminating != nil && *e.Conditions.Terminating,
 		}
 		c.Local = b.local(e, addr)
+		c.Hairpin = !c.Local && b.hairpin(e)
 		c.node, c.zone = b.hints(e)
 		for _, t := range targets {
 			c.AddrPort = netip.AddrPortFrom(addr, t.port)
@@ -169,6 +170,13 @@ func (b *builder) local(e *discoveryv1.Endpoint, addr netip.Addr) bool {
 		return *e.NodeName == b.node.Name && b.node.Name != ""
 	}
 	return slices.Contains(b.node.Addresses, addr)
+}
+
+// hairpin reports whether an endpoint that is not known to run here may reach itself
+// through this node: one of no known node may run here, and with the external traffic
+// policy Local pods of other nodes come here with their own address.
+func (b *builder) hairpin(e *discoveryv1.Endpoint) bool {
+	return e.NodeName == nil || *e.NodeName == "" || b.externalLocal()
 }
 
 // hints reads an endpoint's hints for nodes and for zones.

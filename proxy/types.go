@@ -139,7 +139,14 @@ type Endpoint struct {
 	netip.AddrPort
 	// Local says that the endpoint runs on this node.
 	Local bool
+	// Hairpin says that it may reach itself through this node although it is not known
+	// to run here.
+	Hairpin bool
 }
+
+// ReachesItself reports whether an endpoint may get what it has sent itself. It takes
+// that only with another source address.
+func (e Endpoint) ReachesItself() bool { return e.Local || e.Hairpin }
 
 // HealthCheck is what a Service with the external traffic policy Local shows
 // at its health check node port.

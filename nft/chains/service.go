@@ -165,13 +165,13 @@ func (p *servicePort) external(c layout.Config) []nft.Rule {
 func (o *owner) spread(p *servicePort, name string, endpoints []proxy.Endpoint) {
 	seps := make([]string, len(endpoints))
 	for i := range endpoints {
-		at := endpoints[i].AddrPort
-		seps[i] = p.names.sep(at)
+		ep := endpoints[i]
+		seps[i] = p.names.sep(ep.AddrPort)
 		var set *nft.Set
 		if p.Affinity > 0 {
 			set = clients(seps[i])
 		}
-		o.put(p, seps[i], set, func() []nft.Rule { return p.endpoint(seps[i], at) })
+		o.put(p, seps[i], set, func() []nft.Rule { return p.endpoint(seps[i], ep) })
 	}
 	o.put(p, name, nil, func() []nft.Rule { return p.balance(seps) })
 }
@@ -194,11 +194,14 @@ func (p *servicePort) balance(seps []string) []nft.Rule {
 
 // endpoint translates to one endpoint. What an endpoint sends to itself is
 // masqueraded, so that the answer comes back this way.
-func (p *servicePort) endpoint(name string, at netip.AddrPort) []nft.Rule {
-	self := netip.PrefixFrom(at.Addr(), at.Addr().BitLen())
-	rules := []nft.Rule{layout.Commented(p.comment, nft.From{Prefix: self}, nft.Jump{Chain: chainMarkMasq})}
+func (p *servicePort) endpoint(name string, ep proxy.Endpoint) []nft.Rule {
+	var rules []nft.Rule
+	if ep.ReachesItself() {
+		self := netip.PrefixFrom(ep.Addr(), ep.Addr().BitLen())
+		rules = append(rules, layout.Commented(p.comment, nft.From{Prefix: self}, nft.Jump{Chain: chainMarkMasq}))
+	}
 	if p.Affinity > 0 {
 		rules = append(rules, layout.Rule(nft.Remember{Map: name, Key: []nft.Field{nft.SourceAddr{}}, Timeout: p.Affinity}))
 	}
-	return append(rules, layout.Commented(p.comment, nft.Translate{Protocol: uint8(p.Protocol), To: at}))
+	return append(rules, layout.Commented(p.comment, nft.Translate{Protocol: uint8(p.Protocol), To: ep.AddrPort}))
 }

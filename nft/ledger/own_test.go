@@ -40,9 +40,7 @@ func TestChainsOfOwners(t *testing.T) {
 			`add chain KUBE-SEP
 add chain KUBE-SEP
 add chain KUBE-SVC
-add rule KUBE-SEP ip saddr 10.1.0.1 jump KUBE-MARK-MASQ
 add rule KUBE-SEP meta l4proto tcp dnat to 10.1.0.1:80
-add rule KUBE-SEP ip saddr 10.1.0.2 jump KUBE-MARK-MASQ
 add rule KUBE-SEP meta l4proto tcp dnat to 10.1.0.2:80
 add rule KUBE-SVC numgen random mod 2 vmap { 0 : goto KUBE-SEP, 1 : goto KUBE-SEP }
 add rule KUBE-SVC goto KUBE-SEP
@@ -53,7 +51,6 @@ add cluster-ips { 10.0.0.1 }
 		{
 			"another endpoint instead: its chain, then the rules that lead there", []proxy.Service{service("x", "10.0.0.1", a, c)},
 			`add chain KUBE-SEP
-add rule KUBE-SEP ip saddr 10.1.0.3 jump KUBE-MARK-MASQ
 add rule KUBE-SEP meta l4proto tcp dnat to 10.1.0.3:80
 `, `flush chain KUBE-SVC
 add rule KUBE-SVC numgen random mod 2 vmap { 0 : goto KUBE-SEP, 1 : goto KUBE-SEP }
@@ -71,7 +68,6 @@ add no-endpoints { 10.0.0.1 . tcp . 80 }
 			`add set KUBE-SEP { typeof ip saddr; size 65535; flags dynamic,timeout; }
 add chain KUBE-SEP
 add chain KUBE-SVC
-add rule KUBE-SEP ip saddr 10.1.0.1 jump KUBE-MARK-MASQ
 add rule KUBE-SEP update @KUBE-SEP { ip saddr timeout 1m }
 add rule KUBE-SEP meta l4proto tcp dnat to 10.1.0.1:80
 add rule KUBE-SVC ip saddr @KUBE-SEP goto KUBE-SEP
@@ -83,7 +79,6 @@ add services { 10.0.0.1 . tcp . 80 : goto KUBE-SVC }
 		{
 			"without it again: the set goes when no rule is left for it", []proxy.Service{service("x", "10.0.0.1", a)}, "",
 			`flush chain KUBE-SEP
-add rule KUBE-SEP ip saddr 10.1.0.1 jump KUBE-MARK-MASQ
 add rule KUBE-SEP meta l4proto tcp dnat to 10.1.0.1:80
 flush chain KUBE-SVC
 add rule KUBE-SVC goto KUBE-SEP

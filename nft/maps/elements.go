@@ -127,7 +127,7 @@ func (w *writer) slots(fam *family, set *nft.Set, key string, protocol proxy.Pro
 			Key:  w.key().text(key).slot(uint32(slot)).done(),
 			Data: w.key().addr(ep.Addr()).port(ep.Port()).done(),
 		})
-		if ep.Local {
+		if ep.ReachesItself() {
 			w.put(fam, fam.hairpin, nft.Element{
 				Key: w.key().addr(ep.Addr()).addr(ep.Addr()).proto(protocol).port(ep.Port()).done(),
 			})
