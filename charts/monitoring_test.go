@@ -81,10 +81,10 @@ func checkExpr(expr string) []string {
 			known[d.Name+"_count"], known[d.Name+"_sum"] = d.Labels, d.Labels
 		}
 	}
-	// Of the Go runtime and the client of the API server.
+	// Of the process and the client of the API server.
 	known["process_resident_memory_bytes"], known["process_cpu_seconds_total"] = nil, nil
 	known["rest_client_requests_total"] = []string{"code", "method", "host"}
-	ours := []string{"job", "instance"}
+	ours := []string{"job", "instance", "node"} // node is of the PodMonitor
 
 	var wrong []string
 	for _, pair := range []string{"()", "{}", "[]"} {

@@ -1,6 +1,7 @@
 package charts_test
 
 import (
+	"os"
 	"reflect"
 	"slices"
 	"strings"
@@ -119,6 +120,31 @@ func TestBadValuesAreRefused(t *testing.T) {
 		{"updateStrategy: {rollingUpdate: {maxSurge: 1}}", "at '/updateStrategy/rollingUpdate/maxSurge': value must be one of 0, '0%'"},
 		{"podLabels: {app.kubernetes.io/name: mine}", "podLabels: the DaemonSet finds its pods by app.kubernetes.io/name; leave it out"},
 		{"nodeSelector: {pool: 1}", "at '/nodeSelector/pool': got number, want string"},
+		// What the agent would refuse at its next start.
+		{"configuration: {masqurdeAll: true}", "at '/configuration': additional properties 'masqurdeAll' not allowed"},
+		{"configuration: {masqueradeAll: 'yes'}", "at '/configuration/masqueradeAll': got string, want boolean"},
+		{"configuration: {masqueradeBit: 32}", "at '/configuration/masqueradeBit': maximum: got 32, want 31"},
+		{"configuration: {kind: KubeVerdictConfiguration}", "at '/configuration': additional properties 'kind' not allowed"},
+		{"configuration: {detectLocal: {podCIDR: [10.244.0.0/16]}}", "at '/configuration/detectLocal': additional properties 'podCIDR' not allowed"},
+		{"configuration: {detectLocal: {podCIDRs: [10.244.0.0]}}", "at '/configuration/detectLocal/podCIDRs/0': '10.244.0.0' does not match pattern"},
+		{"configuration: {conntrack: {udpTimeout: 1d}}", "at '/configuration/conntrack/udpTimeout': '1d' does not match pattern"},
+		{"configuration: {conntrack: {maxPerCore: -1}}", "at '/configuration/conntrack/maxPerCore': minimum: got -1, want 0"},
+		{"configuration: {shadowPeriod: 30}", "at '/configuration/shadowPeriod': got number, want string"},
+		{"configuration: {logging: {format: xml}}", "at '/configuration/logging/format': value must be one of 'json', 'text'"},
+		{"configuration: {clientConnection: {qps: -1}}", "at '/configuration/clientConnection/qps': minimum: got -1, want 0"},
+		{"featureGates: {NoSuchGate: true}", "at '/featureGates': additional properties 'NoSuchGate' not allowed"},
+		// What the API server would refuse, or leave out.
+		{"resources: {limit: {memory: 1Gi}}", "at '/resources': additional properties 'limit' not allowed"},
+		{"resources: {limits: {memory: 1 GB}}", "at '/resources/limits/memory': '1 GB' does not match pattern"},
+		{"tolerations: [{keys: a}]", "at '/tolerations/0': additional properties 'keys' not allowed"},
+		{"affinity: {nodeAfinity: {}}", "at '/affinity': additional properties 'nodeAfinity' not allowed"},
+		{"affinity: {nodeAffinity: {requiredDuringSchedulingIgnoredDuringExecution: {nodeSelectorTerms: [{matchExpression: []}]}}}", "at '/affinity/nodeAffinity/requiredDuringSchedulingIgnoredDuringExecution/nodeSelectorTerms/0': additional properties 'matchExpression' not allowed"},
+		{"extraEnv: [{name: A, valueFrom: {secretRef: {}}}]", "at '/extraEnv/0/valueFrom': additional properties 'secretRef' not allowed"},
+		{"updateStrategy: {rollingUpdate: {maxUnavailble: 1}}", "at '/updateStrategy/rollingUpdate': additional properties 'maxUnavailble' not allowed"},
+		{"image: {name: kube-verdict}", "at '/image': additional properties 'name' not allowed"},
+		{"image: {digest: v1}", "at '/image/digest': 'v1' does not match pattern"},
+		{"global: {imageRegistry: 1}", "at '/global/imageRegistry': got number, want string"},
+		{"imagePullSecrets: [registry]", "at '/imagePullSecrets/0': got string, want object"},
 		{"openshift: {enable: true}", "at '/openshift': additional properties 'enable' not allowed"},
 		{"scopes: all", "at '': additional properties 'scopes' not allowed"},
 	} {
@@ -233,6 +259,34 @@ func TestOpenShiftAllowsWhatThePodsNeed(t *testing.T) {
 	}
 }
 
+// The image is the one that a registry, a mirror of it or a digest says, wherever it is
+// named.
+func TestImage(t *testing.T) {
+	digest := "sha256:" + strings.Repeat("0a", 32)
+	for _, test := range []struct{ change, want string }{
+		{"", "kube-verdict:0.1.0"},
+		{"image: {tag: v1}", "kube-verdict:v1"},
+		{"image: {registry: registry.example.com}", "registry.example.com/kube-verdict:0.1.0"},
+		{"image: {registry: registry.example.com/mirror/, repository: network/kube-verdict}", "registry.example.com/mirror/network/kube-verdict:0.1.0"},
+		{"image: {registry: registry.example.com}\nglobal: {imageRegistry: mirror.example.com, other: {}}", "mirror.example.com/kube-verdict:0.1.0"},
+		{"global: {imageRegistry: ''}", "kube-verdict:0.1.0"},
+		{"image: {tag: v1, digest: '" + digest + "'}", "kube-verdict@" + digest},
+		{"image: {digest: '" + digest + "'}\nglobal: {imageRegistry: mirror.example.com}", "mirror.example.com/kube-verdict@" + digest},
+	} {
+		i := chart(t, test.change)
+		if agents, tests := i.container().Image, i.test.Spec.Containers[0].Image; agents != test.want || tests != test.want {
+			t.Errorf("%s: the images are %s and, of the test, %s, want %s", test.change, agents, tests, test.want)
+		}
+	}
+	if tag := bases(t).container().Image; tag != "kube-verdict" {
+		t.Errorf("the bases have the image %s, which overlays can't find by its name kube-verdict", tag)
+	}
+	pod := chart(t, "imagePullSecrets: [{name: a}]\nglobal: {imagePullSecrets: [b, {name: c}]}").agents.Spec.Template.Spec
+	if want := []corev1.LocalObjectReference{{Name: "b"}, {Name: "c"}, {Name: "a"}}; !reflect.DeepEqual(pod.ImagePullSecrets, want) {
+		t.Errorf("the image is pulled with %v, want %v", pod.ImagePullSecrets, want)
+	}
+}
+
 // podMonitor is the operator's, as far as we use it.
 type podMonitor struct {
 	APIVersion, Kind string
@@ -245,12 +299,15 @@ type podMonitor struct {
 		Selector            struct{ MatchLabels map[string]string }
 		PodMetricsEndpoints []struct {
 			Port, Interval string
-			Relabelings    []struct {
-				SourceLabels []string
-				TargetLabel  string
-			}
+			HonorLabels    bool
+			Relabelings    []relabeling
 		}
 	}
+}
+
+type relabeling struct {
+	SourceLabels             []string
+	TargetLabel, Replacement string
 }
 
 // Prometheus finds the agents, at a port that they have.
@@ -272,6 +329,23 @@ func TestPodMonitorFindsTheAgents(t *testing.T) {
 	e := m.Spec.PodMetricsEndpoints
 	if m.Kind != "PodMonitor" || m.Metadata.Labels["release"] != "prometheus" || labels[m.Spec.JobLabel] != "kube-verdict" || len(e) != 1 || e[0].Interval != "15s" || port(i, e[0].Port) != 10349 {
 		t.Errorf("the PodMonitor is %+v", m)
+	}
+	if !e[0].HonorLabels {
+		t.Error("the namespace of a Service is overridden by the agents'")
+	}
+	if job := (relabeling{TargetLabel: "job", Replacement: "kube-proxy"}); slices.ContainsFunc(e[0].Relabelings, func(r relabeling) bool { return r.TargetLabel == "job" }) ||
+		!strings.Contains(render(t, "metrics: {address: '', podMonitor: {enabled: true, job: kube-proxy}}"), "- targetLabel: job\n      replacement: \"kube-proxy\"") {
+		t.Errorf("there is no relabeling %+v, or always", job)
+	}
+	// The tests of the alerts take this one.
+	const golden = "alerts/testdata/podmonitor.yaml"
+	if os.Getenv("UPDATE") == "true" {
+		if err := os.WriteFile(golden, []byte(i.rest[0]+"\n"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if file(t, golden) != i.rest[0]+"\n" {
+		t.Errorf("%s is not the chart's; UPDATE=true go test ./charts -run TestPodMonitorFindsTheAgents writes it", golden)
 	}
 	if args := i.container().Args; !slices.Contains(args, "--metrics-bind-address=:10349") {
 		t.Errorf("nobody listens there: %q", args)

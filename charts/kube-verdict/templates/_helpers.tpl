@@ -25,12 +25,21 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 {{- if contains ":" $a }}[{{ $a }}]{{ else }}{{ $a }}{{ end }}:{{ .Values.metrics.port }}
 {{- end }}
 
+{{/* The image, by its tag or its digest. */}}
+{{- define "kube-verdict.image" -}}
+{{- $i := .Values.image }}
+{{- with (.Values.global).imageRegistry | default $i.registry }}{{ trimSuffix "/" . }}/{{ end }}
+{{- $i.repository }}{{ if $i.digest }}@{{ $i.digest }}{{ else }}:{{ $i.tag | default .Chart.AppVersion }}{{ end }}
+{{- end }}
+
 {{/* What the pods of the agent and of "helm test" share. */}}
 {{- define "kube-verdict.pod" -}}
 serviceAccountName: kube-verdict
-{{- with .Values.imagePullSecrets }}
+{{- with concat ((.Values.global).imagePullSecrets | default list) .Values.imagePullSecrets }}
 imagePullSecrets:
-  {{- toYaml . | nindent 2 }}
+  {{- range . }}
+  - name: {{ if kindIs "string" . }}{{ quote . }}{{ else }}{{ quote .name }}{{ end }}
+  {{- end }}
 {{- end }}
 {{- with .Values.priorityClassName }}
 priorityClassName: {{ . }}
@@ -58,7 +67,7 @@ securityContext:
 
 {{/* And what their containers share. */}}
 {{- define "kube-verdict.container" -}}
-image: {{ printf "%s:%s" .Values.image.repository (.Values.image.tag | default .Chart.AppVersion) | quote }}
+image: {{ include "kube-verdict.image" . | quote }}
 imagePullPolicy: {{ .Values.image.pullPolicy }}
 env:
 - name: NODE_NAME
