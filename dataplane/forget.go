@@ -143,9 +143,10 @@ const (
 	// atOnce bounds what is found before it is handed over: some 40 MB. To delete moves
 	// what is still to be read, and to read a full memory takes most of a minute.
 	atOnce = 1 << 18
-	// passes bounds how often a memory is read in which nothing more is found, but
-	// something may have been missed.
-	passes = 5
+	// passes bounds how often a memory is read for the same endpoints. A dump may miss
+	// clients, and an endpoint that has come back keeps its clients, so they are found
+	// each time.
+	passes = 10
 )
 
 // forgetter reads the memory of clients for a Programmer.
@@ -218,7 +219,7 @@ func (f *forgetter) run(ctx context.Context) {
 // lookThrough hands over the clients of endpoints that have gone, until there are none.
 func (f *forgetter) lookThrough(ctx context.Context, t *nft.Table, g *gone) error {
 	memory := f.layout.Memory(t)
-	for pass := 0; pass < passes; {
+	for range passes {
 		var found []nft.Element
 		whole, err := f.reader.Each(t.ID(), memory.Remembered.Name, func(e *nft.Element) {
 			if len(found) < atOnce && g.has(memory.Endpoint(t.Family, e)) {
@@ -232,8 +233,6 @@ func (f *forgetter) lookThrough(ctx context.Context, t *nft.Table, g *gone) erro
 			return err
 		case whole && len(found) == 0:
 			return nil
-		case len(found) == 0:
-			pass++
 		}
 		for part := range slices.Chunk(found, portion) {
 			select {
