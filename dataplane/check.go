@@ -76,19 +76,28 @@ func specimens() []proxy.Service {
 // option is the kernel's option that brings an expression, and its module. Of what is
 // part of nf_tables itself there is none.
 func option(expression string, f nft.Family) (option, module string) {
-	version := "IPV4"
-	if f == nft.IPv6 {
-		version = "IPV6"
+	v6 := f == nft.IPv6
+	switch {
+	case expression == "numgen":
+		return "CONFIG_NFT_NUMGEN", "nft_numgen"
+	case expression == "ct":
+		return "CONFIG_NFT_CT", "nft_ct"
+	case expression == "nat":
+		return "CONFIG_NFT_NAT", "nft_nat"
+	case expression == "masq":
+		return "CONFIG_NFT_MASQ", "nft_masq"
+	case expression == "counter":
+		return "CONFIG_NFT_COUNTER", "nft_counter"
+	case expression == "fib" && v6:
+		return "CONFIG_NFT_FIB_IPV6", "nft_fib_ipv6"
+	case expression == "fib":
+		return "CONFIG_NFT_FIB_IPV4", "nft_fib_ipv4"
+	case expression == "reject" && v6:
+		return "CONFIG_NFT_REJECT_IPV6", "nft_reject_ipv6"
+	case expression == "reject":
+		return "CONFIG_NFT_REJECT_IPV4", "nft_reject_ipv4"
 	}
-	switch expression {
-	case "numgen", "ct", "nat", "masq", "counter":
-		option = strings.ToUpper(expression)
-	case "fib", "reject":
-		option = strings.ToUpper(expression) + "_" + version
-	default:
-		return "", ""
-	}
-	return "CONFIG_NFT_" + option, "nft_" + strings.ToLower(option)
+	return "", ""
 }
 
 // lacking says what refusals mean. One makes others: a rule is refused with the set
