@@ -15,6 +15,7 @@ import (
 
 	"github.com/kube-verdict/kube-verdict/agent/config"
 	"github.com/kube-verdict/kube-verdict/metrics"
+	"github.com/kube-verdict/kube-verdict/plain"
 )
 
 // pages are served at the metrics address, in the form that the components of
@@ -78,7 +79,7 @@ func asJSON(request *http.Request) bool {
 func writeText(w http.ResponseWriter, name string, lines []string) {
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	w.Header().Set("X-Content-Type-Options", "nosniff")
-	_, _ = fmt.Fprintf(w, "\nkube-verdict %s\nWarning: This endpoint is not meant to be machine parseable, has no formatting compatibility guarantees and is for debugging purposes only.\n\n%s\n", name, strings.Join(lines, "\n"))
+	_, _ = fmt.Fprintf(plain.NewWriter(w), "\nkube-verdict %s\nWarning: This endpoint is not meant to be machine parseable, has no formatting compatibility guarantees and is for debugging purposes only.\n\n%s\n", name, strings.Join(lines, "\n"))
 }
 
 func flagz(flags *pflag.FlagSet) http.Handler {

@@ -19,6 +19,7 @@ import (
 	"github.com/kube-verdict/kube-verdict/dataplane"
 	"github.com/kube-verdict/kube-verdict/metrics"
 	"github.com/kube-verdict/kube-verdict/nft/kernel"
+	"github.com/kube-verdict/kube-verdict/plain"
 	"github.com/kube-verdict/kube-verdict/proxy"
 )
 
@@ -219,8 +220,9 @@ func (r *reporter) send(e pendingEvent) {
 	}
 }
 
-// note is as much of a text as the API server takes.
+// note is as much of a text as the API server takes, for terminals.
 func note(text string) string {
+	text = plain.Text(text)
 	if len(text) > maxNote {
 		text = strings.ToValidUTF8(text[:maxNote-3], "") + "..."
 	}

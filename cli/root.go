@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/kube-verdict/kube-verdict/agent/config"
+	"github.com/kube-verdict/kube-verdict/plain"
 )
 
 // version is set by the linker.
@@ -31,7 +32,7 @@ func Main(args []string) int {
 	status := &statusError{err, 1}
 	errors.As(err, &status)
 	if status.error != nil {
-		fmt.Fprintf(os.Stderr, "error: %v\n", err)
+		fmt.Fprintf(plain.NewWriter(os.Stderr), "error: %v\n", err)
 	}
 	return status.status
 }
@@ -63,6 +64,12 @@ never touched. See what is programmed with: nft list table ip kube-verdict`,
 		Version:       version,
 		SilenceUsage:  true,
 		SilenceErrors: true,
+		// Much of what is printed was written by others.
+		PersistentPreRun: func(cmd *cobra.Command, _ []string) {
+			root := cmd.Root()
+			root.SetOut(plain.NewWriter(root.OutOrStdout()))
+			root.SetErr(plain.NewWriter(root.ErrOrStderr()))
+		},
 	}
 	options.addTo(root.PersistentFlags())
 	for _, group := range []struct {

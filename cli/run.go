@@ -22,6 +22,7 @@ import (
 	"github.com/kube-verdict/kube-verdict/agent/config"
 	"github.com/kube-verdict/kube-verdict/agent/features"
 	"github.com/kube-verdict/kube-verdict/manifests"
+	"github.com/kube-verdict/kube-verdict/plain"
 )
 
 func newRun(o *options) *cobra.Command {
@@ -118,10 +119,7 @@ func (r *runner) run(ctx context.Context, c config.Configuration) error {
 	if err != nil {
 		return err
 	}
-	logger, err := newLogger(c.Logging)
-	if err != nil {
-		return err
-	}
+	logger := newLogger(c.Logging, os.Stderr)
 	log := zapr.NewLogger(logger)
 	ctrl.SetLogger(log)
 	klog.SetLogger(log.WithName("client-go"))
@@ -173,20 +171,19 @@ labelled  those with the label service.kubernetes.io/service-proxy-name: kube-ve
 all       all but those that this label gives to another proxy
 `
 
-func newLogger(logging config.Logging) (*zap.Logger, error) {
-	c := zap.NewProductionConfig()
-	if logging.Format == config.FormatText {
-		c.Encoding = "console"
-	}
-	c.EncoderConfig.EncodeTime = zapcore.ISO8601TimeEncoder
-	c.EncoderConfig.EncodeLevel = func(level zapcore.Level, to zapcore.PrimitiveArrayEncoder) {
+func newLogger(logging config.Logging, w io.Writer) *zap.Logger {
+	c := zap.NewProductionEncoderConfig()
+	c.EncodeTime = zapcore.ISO8601TimeEncoder
+	c.EncodeLevel = func(level zapcore.Level, to zapcore.PrimitiveArrayEncoder) {
 		if level < zapcore.DebugLevel {
 			level = zapcore.DebugLevel // all of -v's levels are called debug
 		}
 		zapcore.LowercaseLevelEncoder(level, to)
 	}
-	c.Level = zap.NewAtomicLevelAt(zapcore.Level(-logging.Verbosity))
-	c.DisableStacktrace = true
-	c.Sampling = nil
-	return c.Build()
+	encoder := zapcore.NewJSONEncoder(c)
+	if logging.Format == config.FormatText {
+		encoder = zapcore.NewConsoleEncoder(c)
+	}
+	to := zapcore.Lock(zapcore.AddSync(plain.NewWriter(w)))
+	return zap.New(zapcore.NewCore(encoder, to, zapcore.Level(-logging.Verbosity)), zap.AddCaller(), zap.ErrorOutput(to))
 }
