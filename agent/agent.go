@@ -12,7 +12,6 @@ import (
 	"github.com/go-logr/logr"
 	"github.com/spf13/pflag"
 	eventsv1 "k8s.io/api/events/v1"
-	networkingv1 "k8s.io/api/networking/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/rest"
 	"k8s.io/component-base/featuregate"
@@ -166,13 +165,12 @@ func Run(ctx context.Context, api *rest.Config, c Config, log logr.Logger) error
 	if c.PodCIDRsOfNode {
 		node.pods = networks.setPods
 	}
-	cidrs := &controllers.ServiceCIDRReconciler{Cache: mgr.GetCache(), Loaded: loaded, Changed: func(all []*networkingv1.ServiceCIDR) {
-		cidrs, problems := proxy.ServiceCIDRs(all)
-		for _, p := range problems {
-			log.Info("Part of a ServiceCIDR was left out", "problem", p.String())
-		}
-		networks.setServices(cidrs)
+	plausible := &serviceCIDRs{set: networks.setServices, problems: reporter.ServiceCIDRs, taken: func() []proxy.Taken {
+		return node.taken(c.Layout.PodCIDRs)
 	}}
+	reach.listen(plausible.dialed)
+	node.renewed = plausible.look
+	cidrs := &controllers.ServiceCIDRReconciler{Cache: mgr.GetCache(), Loaded: loaded, Changed: plausible.changed}
 	// Where another proxy serves as well, addresses that are not ours may be its.
 	refuse := c.Scope != proxy.ScopeLabelled
 	if refuse {

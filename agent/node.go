@@ -28,6 +28,8 @@ type node struct {
 	moved func([]netip.Addr)
 	// pods is told of the pod CIDRs, if they are wanted.
 	pods func([]netip.Prefix)
+	// renewed is called when anything that is known has changed.
+	renewed func()
 
 	// again has watch read the addresses again; receiveBuffer is that of its socket in
 	// bytes, 0 for the kernel's default.
@@ -55,6 +57,13 @@ func (n *node) model() proxy.Node {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return n.now.Node
+}
+
+// taken are the networks that can't have ClusterIPs: the node's and its pods'.
+func (n *node) taken(pods []netip.Prefix) []proxy.Taken {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.now.Taken(pods, n.now.Pods)
 }
 
 // load takes over the Node object that the cache has, once it has addresses. What the
@@ -150,6 +159,7 @@ func (n *node) changed(object *corev1.Node) bool {
 		n.known = known
 	}
 	n.mu.Unlock()
+	n.renewed()
 	if !warned {
 		for _, w := range local.Warnings {
 			n.log.Info("NodePorts may not be where they are expected", "warning", w)

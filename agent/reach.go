@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
+	"net/http/httptrace"
+	"net/netip"
 	"slices"
 	"strings"
 	"sync"
@@ -24,6 +26,8 @@ type reach struct {
 	since time.Time
 	// missing are the rights that were asked for in vain, as in "list services".
 	missing map[string]bool
+	// dialed is told which addresses connections are made to; nil for nobody.
+	dialed func(netip.Addr)
 	// unserved are the lists and watches that the API server has no answer to, with its
 	// status: there is no such resource, or no way to ask for it like that.
 	unserved map[string]int
@@ -45,7 +49,7 @@ type reached struct {
 
 // RoundTrip is the transport's.
 func (t *reached) RoundTrip(request *http.Request) (*http.Response, error) {
-	answer, err := t.RoundTripper.RoundTrip(request)
+	answer, err := t.RoundTripper.RoundTrip(request.WithContext(httptrace.WithClientTrace(request.Context(), &httptrace.ClientTrace{ConnectStart: t.reach.connecting})))
 	switch {
 	case err == nil:
 		t.reach.answered(right(request), answer.StatusCode)
@@ -53,6 +57,24 @@ func (t *reached) RoundTrip(request *http.Request) (*http.Response, error) {
 		t.reach.failed(err)
 	}
 	return answer, err
+}
+
+// listen has dialed told of all addresses that connections are made to.
+func (r *reach) listen(dialed func(netip.Addr)) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.dialed = dialed
+}
+
+// connecting is called before a connection is made, which may be for another request.
+func (r *reach) connecting(_, address string) {
+	at, err := netip.ParseAddrPort(address)
+	r.mu.Lock()
+	dialed := r.dialed
+	r.mu.Unlock()
+	if err == nil && dialed != nil {
+		dialed(at.Addr().Unmap())
+	}
 }
 
 func (r *reach) answered(right string, status int) {

@@ -75,7 +75,7 @@ func (o *options) input(objects *manifests.Objects, errs io.Writer) (*input, err
 	if err != nil {
 		return nil, err
 	}
-	cidrs, problems := proxy.ServiceCIDRs(objects.ServiceCIDRs)
+	cidrs, problems := proxy.ServiceCIDRs(objects.ServiceCIDRs, local.Taken(config.PodCIDRs, local.Pods)...)
 	in.networks = layout.Networks{Pods: config.PodCIDRs, Services: cidrs}
 	if o.podCIDRsOfNode() {
 		in.networks.Pods = local.Pods

@@ -483,6 +483,25 @@ func TestServiceCIDRs(t *testing.T) {
 	if text := problemLines(problems); text != "InvalidAddress servicecidr a: spec.cidrs[1]: \"10.96.0.0\" is not a CIDR such as 10.96.0.0/16; it is left out\n" {
 		t.Errorf("the problems are\n%s", text)
 	}
+	// What is something else's is never taken for ClusterIPs', and pods' networks may be
+	// told larger than they are.
+	taken := proxy.Node{Addresses: here.Addresses}.Taken([]netip.Prefix{netip.MustParsePrefix("10.0.0.0/9"), netip.MustParsePrefix("0.0.0.0/0"), netip.MustParsePrefix("fd00:254::/64")})
+	for cidr, by := range map[string]string{
+		"0.0.0.0/0": "loopback (127.0.0.0/8)", "::/0": "loopback (::1/128)", "127.0.0.0/16": "loopback (127.0.0.0/8)",
+		"169.254.1.0/24": "link-local addresses (169.254.0.0/16)", "224.0.0.0/24": "multicast (224.0.0.0/4)",
+		"fe80::/64": "link-local addresses (fe80::/10)", "ff00::/8": "multicast (ff00::/8)", "128.0.0.0/1": "link-local addresses (169.254.0.0/16)",
+		"10.240.0.0/16": "this node (10.240.0.11/32)", "fd00:240::/32": "this node (fd00:240::11/128)",
+		"10.0.0.0/9": "pods (10.0.0.0/9)", "fd00:200::/24": "this node (fd00:240::11/128)", "fd00:254::/60": "pods (fd00:254::/64)",
+		"10.96.0.0/12": "", "10.128.0.0/12": "", "fd00:254::/112": "", "192.0.2.0/24": "",
+	} {
+		cidrs, problems := proxy.ServiceCIDRs([]*networkingv1.ServiceCIDR{{Spec: networkingv1.ServiceCIDRSpec{CIDRs: []string{cidr}}}}, taken...)
+		switch {
+		case by == "" && (len(cidrs) != 1 || len(problems) > 0):
+			t.Errorf("%s is left out: %s", cidr, problemLines(problems))
+		case by != "" && (len(cidrs) > 0 || len(problems) != 1 || problems[0].Reason != proxy.ReasonNotForClusterIPs || !strings.Contains(problems[0].Message, "has addresses of "+by+",")):
+			t.Errorf("%s is taken as %v with %s, want it left out for %s", cidr, cidrs, problemLines(problems), by)
+		}
+	}
 	objects[0].Spec.CIDRs = slices.Repeat([]string{"x"}, 20)
 	if _, problems = proxy.ServiceCIDRs(objects[:1]); len(problems) != 17 || problems[16].Message != "4 more problems like these" {
 		t.Errorf("the problems are\n%s", problemLines(problems))

@@ -123,11 +123,13 @@ func NoEndpoints(set string) []nft.Rule {
 	return []nft.Rule{Rule(nft.InSet{Key: Frontend(), Set: set}, nft.Reject{})}
 }
 
-// Undefined ends what goes to a virtual address that means nothing.
+// Undefined ends what goes to a virtual address that means nothing. What has been
+// translated goes to an endpoint.
 func Undefined() []nft.Rule {
 	to := []nft.Field{nft.DestAddr{}}
 	return []nft.Rule{
+		Rule(nft.Translated{}, nft.Return{}),
 		Commented("a port that the ClusterIP does not have", nft.InSet{Key: to, Set: "cluster-ips"}, nft.Reject{}),
-		Commented("a ClusterIP that no Service has", nft.InSet{Key: to, Set: "service-cidrs"}, nft.Drop{}),
+		Commented("a ClusterIP that no Service has", nft.InSet{Key: to, Set: "service-cidrs"}, nft.ToNode{Not: true}, nft.Drop{}),
 	}
 }

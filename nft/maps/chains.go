@@ -93,16 +93,17 @@ func (r rules) outside() []nft.Rule {
 
 // unserved ends what goes to a virtual address where nothing serves, unless such an
 // address is the node's own. It is told behind the Services, where only connections
-// to none of them come by, and only their first packets.
+// to none of them come by, and only their first packets. What the node sends to itself
+// is never dropped, whatever the networks of ClusterIPs are said to be.
 func (r rules) unserved(elsewhere ...nft.Statement) []nft.Rule {
-	end := func(comment string, key []nft.Field, set string, how nft.Statement) nft.Rule {
-		return layout.Commented(comment, append(append([]nft.Statement{nft.InSet{Key: key, Set: set}}, elsewhere...), how)...)
+	end := func(comment string, key []nft.Field, set string, unless []nft.Statement, how nft.Statement) nft.Rule {
+		return layout.Commented(comment, append(append([]nft.Statement{nft.InSet{Key: key, Set: set}}, unless...), how)...)
 	}
 	to := []nft.Field{nft.DestAddr{}}
 	return []nft.Rule{
-		end("", frontend, "no-endpoints", nft.Reject{}),
-		end("a port that the ClusterIP does not have", to, "cluster-ips", nft.Reject{}),
-		end("a ClusterIP that no Service has", to, "service-cidrs", nft.Drop{}),
+		end("", frontend, "no-endpoints", elsewhere, nft.Reject{}),
+		end("a port that the ClusterIP does not have", to, "cluster-ips", elsewhere, nft.Reject{}),
+		end("a ClusterIP that no Service has", to, "service-cidrs", []nft.Statement{nft.ToNode{Not: true}}, nft.Drop{}),
 	}
 }
 
