@@ -4,7 +4,10 @@ MAIN    ?= .
 OUT     ?= bin/kube-verdict
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 LDFLAGS := -s -w -X $(MODULE)/cli.version=$(VERSION)
-IMAGE   ?= kube-verdict:$(VERSION)
+# The image that the chart and config/default install without more.
+IMAGE   ?= kube-verdict:$(shell sed -n 's/^appVersion: *//p' charts/kube-verdict/Chart.yaml)
+# Flags for hack/image, for example IMAGEFLAGS='-platforms linux/amd64'
+IMAGEFLAGS ?=
 
 # Another place for the Kubernetes programs than the user's cache directory.
 export KUBE_VERDICT_TOOLS ?=
@@ -71,8 +74,8 @@ kernels: ## run it on Debian's kernels, in QEMU: KERNELS=ci: the oldest and the 
 	@hack/deps.sh kernels $(ARCH)
 	@go run ./hack/kernels -kernels '$(KERNELS)' -arch '$(ARCH)' $(ARGS)
 
-image: ## build the container image for all platforms into bin/image; needs no registry and no docker
-	go run ./hack/image -tag $(IMAGE)
+image: ## build the container image, IMAGE=name:tag, for all platforms into bin/image; needs no registry and no docker
+	go run ./hack/image -tag $(IMAGE) $(IMAGEFLAGS)
 
 clean: ## remove what make build made; the tools stay
 	rm -rf bin coverage

@@ -29,20 +29,22 @@ finish() {
 	exit $status
 }
 
-# images builds the same program twice, under two tags: one is upgraded to the other.
+# images builds the image as docs/install.md does, and the same program under another tag:
+# one is upgraded to the other.
 images() {
-	local tag arch
+	local arch
 	arch=$(go env GOARCH)
-	for tag in test test-2; do
-		go run ./hack/image -o "bin/e2e-image/$tag" -platforms "linux/$arch" -tag "kube-verdict:$tag" -sbom=false
-		"$cluster" load "bin/e2e-image/$tag/kube-verdict-$arch.tar"
-	done
+	make image IMAGEFLAGS="-platforms linux/$arch -sbom=false"
+	"$cluster" load "bin/image/kube-verdict-$arch.tar"
+	go run ./hack/image -o bin/e2e-image -platforms "linux/$arch" -tag kube-verdict:test-2 -sbom=false
+	"$cluster" load "bin/e2e-image/kube-verdict-$arch.tar"
 }
 
 hack/deps.sh e2e
 hack/tools.sh kind kubectl helm
 eval "$("$cluster" env)"
-export KUBE_VERDICT_IMAGE=kube-verdict:test KUBE_VERDICT_IMAGE_2=kube-verdict:test-2 E2E_LOGS=$logs
+KUBE_VERDICT_IMAGE=kube-verdict:$(sed -n 's/^appVersion: *//p' charts/kube-verdict/Chart.yaml)
+export KUBE_VERDICT_IMAGE KUBE_VERDICT_IMAGE_2=kube-verdict:test-2 E2E_LOGS=$logs
 rm -rf "$logs"
 mkdir -p "$logs"
 

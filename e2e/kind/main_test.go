@@ -25,7 +25,7 @@ const core = "^(TestUpgradeBreaksNoConnection|TestAgentRunsUnderSeccomp|TestNoth
 var environment = []struct{ variable, what string }{
 	{"KUBECONFIG", "the cluster"},
 	{"KIND_CLUSTER", "its name, from which those of the nodes' containers are made"},
-	{"KUBE_VERDICT_IMAGE", "the image under test, which the nodes have"},
+	{"KUBE_VERDICT_IMAGE", "what \"make image\" has made, under the name that the chart has for it, which the nodes have"},
 	{"KUBE_VERDICT_IMAGE_2", "the same under another tag, to upgrade to"},
 	{"AGNHOST_IMAGE", "what the tests' pods run"},
 	{"E2E_LOGS", "a directory for what is kept of a failure"},

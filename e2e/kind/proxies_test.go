@@ -17,11 +17,10 @@ import (
 // upgrade is what docs/migration.md has "helm upgrade" short for.
 const upgrade = "helm upgrade kube-verdict charts/kube-verdict --install --reset-then-reuse-values -n kube-system"
 
-// settings are what the chart has to be told about a cluster, and which image.
-func (s *scene) settings(image string) string {
-	repository, tag := split(image)
-	return fmt.Sprintf(" --set kubernetesServiceHost=%s --set image.repository=%s --set image.tag=%s --set 'podCIDRs={node}'",
-		s.control.subnets[0].Addr(), repository, tag)
+// settings are what the chart has to be told about a cluster. The image is the chart's own,
+// which "make image" has made.
+func (s *scene) settings() string {
+	return fmt.Sprintf(" --set kubernetesServiceHost=%s --set 'podCIDRs={node}'", s.control.subnets[0].Addr())
 }
 
 func split(image string) (repository, tag string) {
@@ -32,7 +31,7 @@ func split(image string) (repository, tag string) {
 // served has all Services served by the agents alone, as a cluster without kube-proxy.
 func (s *scene) served() {
 	s.t.Helper()
-	s.shell(strings.Replace(upgrade, "--reset-then-reuse-values", "--reset-values", 1) + s.settings(os.Getenv("KUBE_VERDICT_IMAGE")))
+	s.shell(strings.Replace(upgrade, "--reset-then-reuse-values", "--reset-values", 1) + s.settings())
 	s.agentsReady()
 	if s.hasDaemonSet("kube-proxy") {
 		s.kubeProxy("del")

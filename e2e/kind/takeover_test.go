@@ -155,7 +155,7 @@ func (m *move) runs(command string) {
 	m.t.Helper()
 	image := os.Getenv("KUBE_VERDICT_IMAGE")
 	if short, ok := strings.CutPrefix(command, "helm upgrade "); ok {
-		m.shell(upgrade + m.settings(image) + " " + short)
+		m.shell(upgrade + m.settings() + " " + short)
 		m.agentsReady()
 		return
 	}
