@@ -8,8 +8,8 @@ import (
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
-	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/kube-verdict/kube-verdict/internal/testbed"
 )
@@ -25,14 +25,14 @@ func TestTheOlderServiceHasTheAddress(t *testing.T) {
 	w.create(older)
 	w.create(w.slice(older, a.at4))
 	w.secondPasses(older)
-	newer.Spec.ClusterIPs = older.Spec.ClusterIPs
-	newer.Spec.ClusterIP = older.Spec.ClusterIP
 	// The API server refuses an address that is taken. Two Services have come to
 	// the same one when its record of the first was lost.
-	for _, ip := range older.Spec.ClusterIPs {
-		w.must(w.api.Client.Delete(w.ctx, &networkingv1.IPAddress{ObjectMeta: metav1.ObjectMeta{Name: ip}}))
-	}
-	w.create(newer)
+	w.must(w.api.Client.Create(w.ctx, newer, client.DryRunAll))
+	newer.Spec.ClusterIPs = older.Spec.ClusterIPs
+	newer.Spec.ClusterIP = older.Spec.ClusterIP
+	w.must(w.api.Store(w.ctx, testbed.Stored{
+		Key: "/registry/services/specs/" + newer.Namespace + "/" + newer.Name, Version: corev1.SchemeGroupVersion, Object: newer,
+	}))
 	w.create(w.slice(newer, b.at4))
 	vip := frontends(older)[0]
 

@@ -97,6 +97,14 @@ func (w *world) must(err error) {
 	}
 }
 
+// before reports whether the API server is of an older Kubernetes than 1.minor.
+func (w *world) before(minor int) bool {
+	w.t.Helper()
+	is, err := w.api.Before(minor)
+	w.must(err)
+	return is
+}
+
 // eventually waits until the check gives nothing to complain of.
 func (w *world) eventually(what string, check func() error) {
 	w.t.Helper()

@@ -11,9 +11,13 @@
 # They come from their Go modules, so neither a registry of images nor a download
 # of binaries is needed. The results are kept in $KUBE_VERDICT_TOOLS (default: the
 # user's cache directory); what is already there is not built again.
+#
+# With KUBE_VERDICT_KUBERNETES=1.31.13, or another version, the group test has that
+# version's kube-apiserver and kube-controller-manager, in a directory of their own.
 set -euo pipefail
 
 KUBERNETES=1.37.2
+CONTROL_PLANE=${KUBE_VERDICT_KUBERNETES:-$KUBERNETES}
 TOOLS=${KUBE_VERDICT_TOOLS:-${XDG_CACHE_HOME:-$HOME/.cache}/kube-verdict/tools-$KUBERNETES}
 
 # Where each comes from: module, version, packages that are built of it.
@@ -27,6 +31,7 @@ declare -A MODULE=(
 	[cni]="github.com/containernetworking/plugins 1.9.1"
 	[coredns]="github.com/coredns/coredns 1.14.6"
 	[kubernetes]="k8s.io/kubernetes $KUBERNETES"
+	[control-plane]="k8s.io/kubernetes $CONTROL_PLANE"
 	[conformance]="k8s.io/kubernetes $KUBERNETES"
 )
 
@@ -77,6 +82,16 @@ fail() {
 	exit 1
 }
 
+if [ "$CONTROL_PLANE" != "$KUBERNETES" ]; then
+	[[ $CONTROL_PLANE =~ ^1\.[0-9]+\.[0-9]+$ ]] || fail "KUBE_VERDICT_KUBERNETES=$CONTROL_PLANE: say a whole version, for example 1.31.13"
+	for name in kube-apiserver kube-controller-manager; do
+		# internal/testbed has the same path.
+		other=kubernetes-$CONTROL_PLANE/$name
+		SECONDS_COLD[$other]=${SECONDS_COLD[$name]} MODULE_OF[$other]=control-plane PACKAGE[$other]=${PACKAGE[$name]}
+		GROUP[test]=${GROUP[test]/$name/$other}
+	done
+fi
+
 missing() {
 	local name
 	for name in "$@"; do
@@ -106,15 +121,17 @@ imports() {
 
 # Upstream's go.mod points its staging modules into its own source tree, which the
 # published module lacks; each is published on its own as v0.(minor).(patch).
+#
+# kubernetes_module k8s.io/kubernetes VERSION PACKAGE...
 kubernetes_module() {
-	local upstream
-	upstream=$(go mod download -json "k8s.io/kubernetes@v$KUBERNETES" | sed -n 's/.*"GoMod": "\(.*\)".*/\1/p')
-	[ -r "$upstream" ] || fail "go mod download k8s.io/kubernetes@v$KUBERNETES left no go.mod; is the Go module proxy reachable?"
+	local version=$2 upstream
+	upstream=$(go mod download -json "k8s.io/kubernetes@v$version" | sed -n 's/.*"GoMod": "\(.*\)".*/\1/p')
+	[ -r "$upstream" ] || fail "go mod download k8s.io/kubernetes@v$version left no go.mod; is there such a version, and is the Go module proxy reachable?"
 	{
 		echo "module tools/kubernetes"
 		grep -E '^(go|godebug) ' "$upstream"
-		echo "require k8s.io/kubernetes v$KUBERNETES"
-		sed -n "s#^[[:space:]]*\(k8s.io/[^ ]*\) => ./staging/.*#replace \1 => \1 v0.${KUBERNETES#1.}#p" "$upstream"
+		echo "require k8s.io/kubernetes v$version"
+		sed -n "s#^[[:space:]]*\(k8s.io/[^ ]*\) => ./staging/.*#replace \1 => \1 v0.${version#1.}#p" "$upstream"
 	} >go.mod
 	shift 2
 	imports "$@"
@@ -122,10 +139,12 @@ kubernetes_module() {
 }
 
 # Without these an API server calls itself v0.0.0, and clients believe it.
+#
+# version_flags VERSION
 version_flags() {
-	local package minor=${KUBERNETES#1.}
+	local package minor=${1#1.}
 	for package in k8s.io/component-base/version k8s.io/client-go/pkg/version; do
-		echo "-X $package.gitVersion=v$KUBERNETES -X $package.gitMajor=1 -X $package.gitMinor=${minor%%.*}"
+		echo "-X $package.gitVersion=v$1 -X $package.gitMajor=1 -X $package.gitMinor=${minor%%.*}"
 		echo "-X $package.gitTreeState=clean -X $package.buildDate=1970-01-01T00:00:00Z"
 	done
 }
@@ -142,14 +161,16 @@ packages_of() {
 build() {
 	local name=$1 module=${MODULE_OF[$1]} resolve=plain_module compile="go build" cgo=0 tags="" flags="-s -w"
 	case $module in
-	kubernetes | conformance) resolve=kubernetes_module flags+=" $(version_flags | tr '\n' ' ')" ;;
+	kubernetes | control-plane | conformance)
+		resolve=kubernetes_module flags+=" $(version_flags "${MODULE[$module]#* }" | tr '\n' ' ')"
+		;;
 	helm) flags+=" -X helm.sh/helm/v3/internal/version.version=v${MODULE[helm]#* }" ;;
 	containerd) tags=no_btrfs,no_devmapper,no_zfs ;;
 	# The only one in C. Static, as the node has another C library than this machine.
 	runc) cgo=1 tags=seccomp,netgo,osusergo flags+=" -linkmode external -extldflags -static" ;;
 	esac
 	case $name in *.test) compile="go test -c" ;; esac
-	mkdir -p "$WORK/$module-module"
+	mkdir -p "$WORK/$module-module" "$(dirname "$WORK/$name")" "$(dirname "$TOOLS/$name")"
 	cd "$WORK/$module-module"
 	if [ ! -e go.sum ]; then
 		# shellcheck disable=SC2046,SC2086 # module and version, and one package in each word
@@ -181,7 +202,7 @@ todo=$(missing $(expand "${@:-test}"))
 
 command -v go >/dev/null || fail "go is not in PATH; install Go 1.26.8 or newer"
 mkdir -p "$TOOLS"
-exec 9>"$TOOLS/.lock"
+exec 9>"$TOOLS/.lock-$CONTROL_PLANE"
 if ! flock -n 9; then
 	echo "tools: waiting for another build in $TOOLS"
 	flock 9

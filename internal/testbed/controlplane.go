@@ -270,6 +270,20 @@ func (c *ControlPlane) await(what string, check func(context.Context) error) err
 // does, or inside the node it is a neighbour of.
 func (c *ControlPlane) Kubeconfig() string { return filepath.Join(c.dir, "kubeconfig") }
 
+// Before reports whether the API server is of an older Kubernetes than 1.minor.
+func (c *ControlPlane) Before(minor int) (bool, error) {
+	clients, err := kubernetes.NewForConfig(c.Config)
+	if err != nil {
+		return false, err
+	}
+	version, err := clients.Discovery().ServerVersion()
+	if err != nil {
+		return false, err
+	}
+	has, err := strconv.Atoi(version.Minor)
+	return has < minor, err
+}
+
 // Logs is the output of one of the programs, for example "kube-apiserver".
 func (c *ControlPlane) Logs(program string) string {
 	for _, p := range c.processes {

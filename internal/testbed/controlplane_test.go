@@ -14,6 +14,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
+	"k8s.io/client-go/kubernetes"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
@@ -93,6 +94,11 @@ func TestControlPlaneOutsideANode(t *testing.T) {
 	})
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
+	clients, err := kubernetes.NewForConfig(c.Config)
+	check(t, err)
+	if version, err := clients.Discovery().ServerVersion(); err != nil || version.GitVersion != "v"+KubernetesVersion() {
+		t.Errorf("the API server is %v, %v, want v%s", version, err, KubernetesVersion())
+	}
 	service := dualStack("default", "web")
 	check(t, c.Client.Create(ctx, service))
 	if ip := service.Spec.ClusterIP; !netip.MustParsePrefix("172.30.0.0/16").Contains(netip.MustParseAddr(ip)) {
