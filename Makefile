@@ -12,6 +12,9 @@ IMAGEFLAGS ?=
 # Another place for the Kubernetes programs than the user's cache directory.
 export KUBE_VERDICT_TOOLS ?=
 
+# Another Kubernetes for the control planes that tests start, for example 1.31.13.
+export KUBE_VERDICT_KUBERNETES ?=
+
 # Flags for go test, for example TESTFLAGS='-run TestRender ./nft/...'
 TESTFLAGS ?=
 

@@ -431,6 +431,9 @@ func TestATenantsWrongValues(t *testing.T) {
 	found, err := x.events(b.ctx, svc)
 	b.must(err)
 	t.Logf("%d updates: Events %v", updates, found)
+	if found["InvalidAddress"] > 2 {
+		t.Errorf("for %d updates there are Events %v", updates, found)
+	}
 	x.gone(svc)
 	b.done()
 }
