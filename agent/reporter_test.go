@@ -255,7 +255,7 @@ func TestNotesFit(t *testing.T) {
 // An Event is shown at a terminal, and may quote what a Service says.
 func TestNotesAreSafe(t *testing.T) {
 	r := newTold(t)
-	r.event(a, nil, "Reason", []string{"not an address: \x1b[2J\u009b\n"})
+	r.event(a, proxy.Name{}, "topic", "Reason", []string{"not an address: \x1b[2J\u009b\n"})
 	events, _ := r.news()
 	if got, want := events[0].note, `not an address: \u001b[2J\u009b\u000a`; got != want {
 		t.Errorf("the note is %q, want %q", got, want)

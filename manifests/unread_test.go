@@ -29,7 +29,7 @@ func TestWhoseIsUnread(t *testing.T) {
 		{"apiVersion: v1\nkind: List\nitems:\n- {apiVersion: v1, kind: Service, metadata: {name: a}, spec: 5}\n- {apiVersion: v1, kind: Service, metadata: {name: b}, spec: 5}\n", "default/a default/b", false},
 		{"apiVersion: v1\nkind: List\nitems:\n- {apiVersion: v1, kind: Service, metadata: {name: a}, spec: 5}\n- 5\n", "default/a", true},
 	} {
-		services, all := manifests.Read([]string{"-"}, strings.NewReader(tc.text)).Unread()
+		services, all := manifests.Read(t.Context(), []string{"-"}, strings.NewReader(tc.text)).Unread()
 		for want := range strings.FieldsSeq(tc.want) {
 			found := false
 			for name := range services {
