@@ -46,7 +46,7 @@ type node struct {
 }
 
 func newNode(config Config, log logr.Logger) *node {
-	return &node{config: config, log: log, again: make(chan struct{}, 1)}
+	return &node{config: config, log: log, again: make(chan struct{}, 1), moved: func([]netip.Addr) {}, renewed: func() {}}
 }
 
 // nodePatience is how long a start waits for a Node object with addresses, as kube-proxy

@@ -117,7 +117,8 @@ func narrower() map[string]schema {
 	for _, g := range features.All() {
 		gates[string(g.Name)] = schema{"type": "boolean"}
 	}
-	name, nodePorts := schema{"type": "string", "minLength": 1}, listOf(cidr, "primary", "all", "localhost")
+	name := schema{"type": "string", "minLength": 1}
+	nodePorts := schema{"type": "array", "uniqueItems": true, "items": schema{"anyOf": []schema{cidr, oneOf("primary", "all", "localhost")}}}
 	return map[string]schema{
 		"global": {"type": "object", "properties": schema{ // and what other charts take
 			"imageRegistry":    schema{"type": "string"},
@@ -144,6 +145,7 @@ func narrower() map[string]schema {
 		"configuration.detectLocal.podCIDRs":     listOf(cidr, config.PodCIDRsOfNode),
 		"configuration.nodePortAddresses":        nodePorts,
 		"configuration.masqueradeBit":            number(0, 31),
+		"configuration.maxServiceElements":       atLeast(0),
 		"configuration.clientConnection.qps":     {"type": "number", "minimum": 0},
 		"configuration.clientConnection.burst":   atLeast(0),
 		"configuration.logging.verbosity":        atLeast(0),
