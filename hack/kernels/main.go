@@ -25,7 +25,7 @@ func main() {
 	flag.StringVar(&o.kernels, "kernels", "all", "all, ci (the oldest and the newest), or series such as 6.1,6.12,newest")
 	flag.StringVar(&o.arch, "arch", "amd64", "the processor: amd64, arm64 or s390x")
 	flag.StringVar(&o.mirror, "mirror", "", "a Debian mirror (default: that of the machine's apt)")
-	flag.StringVar(&o.jobs, "jobs", "", "what each kernel does (default: apply and packets for ci, else everything): names of "+strings.Join(jobNames(), ", "))
+	flag.StringVar(&o.jobs, "jobs", "", "what each kernel does (default: everything; for ci and for another processor, apply and packets): names of "+strings.Join(jobNames(), ", "))
 	flag.StringVar(&o.record, "record", "", "a page to write a table of all consoles into: docs/compatibility.md")
 	flag.StringVar(&o.logs, "logs", "bin/kernels", "directory for the kernels' consoles")
 	flag.IntVar(&o.parallel, "parallel", 2, "how many virtual machines at a time")

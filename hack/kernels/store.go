@@ -7,7 +7,10 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
+
+	"github.com/kube-verdict/kube-verdict/internal/testbed"
 )
 
 // store has what is downloaded and unpacked, in the user's cache directory.
@@ -130,6 +133,29 @@ func (s *store) programs(c *cpioWriter, bin string, boots []boot) error {
 			return fmt.Errorf("building %s: %w: %s", b[2], err, text)
 		}
 		if err := c.file(b[0], out); err != nil {
+			return err
+		}
+	}
+	if !slices.Contains(testedPackages(boots), "e2e") {
+		return nil
+	}
+	return controlPlane(c)
+}
+
+// controlPlane puts the programs of a control plane in.
+func controlPlane(c *cpioWriter) error {
+	names := []string{"etcd", "kube-apiserver", "kube-controller-manager"}
+	build := exec.Command("hack/tools.sh", names...)
+	build.Stdout, build.Stderr = os.Stdout, os.Stderr
+	if err := build.Run(); err != nil {
+		return fmt.Errorf("hack/tools.sh: %w", err)
+	}
+	for _, name := range names {
+		path, err := testbed.Tool(name)
+		if err == nil {
+			err = c.file("tools/"+name, path)
+		}
+		if err != nil {
 			return err
 		}
 	}
