@@ -58,7 +58,7 @@ APT::Architecture %q; APT::Architectures { %q; }; Acquire::Languages "none"; Acq
 		}
 	}
 	if _, err := a.run("apt-get", "-qq", "update"); err != nil {
-		return nil, fmt.Errorf("Debian's %s for %s: %w", suite, arch, err)
+		return nil, fmt.Errorf("suite %s for %s: %w", suite, arch, err)
 	}
 	return a, nil
 }
@@ -88,7 +88,7 @@ func (a *archive) kernel(series, flavour string) (string, error) {
 	}
 	best := newestKernel(strings.Fields(names), series, flavour)
 	if best == "" {
-		return "", fmt.Errorf("Debian's %s serves no kernel %s for %s (any more?): see hack/kernels/catalogue.go", a.suite, series, a.arch)
+		return "", fmt.Errorf("suite %s serves no kernel %s for %s (any more?): see hack/kernels/catalogue.go", a.suite, series, a.arch)
 	}
 	return best, nil
 }
@@ -139,7 +139,7 @@ func (a *archive) parts(image string) ([]string, error) {
 func (a *archive) fetch(packages ...string) (files []string, err error) {
 	shown, err := a.run("apt-cache", append([]string{"show", "--no-all-versions"}, packages...)...)
 	if err != nil {
-		return nil, fmt.Errorf("Debian's %s for %s: %w", a.suite, a.arch, err)
+		return nil, fmt.Errorf("suite %s for %s: %w", a.suite, a.arch, err)
 	}
 	var missing []string
 	for paragraph := range strings.SplitSeq(strings.TrimSpace(shown), "\n\n") {
@@ -158,7 +158,7 @@ func (a *archive) fetch(packages ...string) (files []string, err error) {
 		say("downloading %s and %d others of %s ...", missing[0], len(missing)-1, a.suite)
 	}
 	if _, err := a.run("apt-get", append([]string{"-qq", "download"}, missing...)...); err != nil {
-		return nil, fmt.Errorf("Debian's %s for %s: %w", a.suite, a.arch, err)
+		return nil, fmt.Errorf("suite %s for %s: %w", a.suite, a.arch, err)
 	}
 	return files, nil
 }
