@@ -81,7 +81,7 @@ func TestExplainShowsConnections(t *testing.T) {
 		}
 		svc := proxy.Service{Name: proxy.Name{Namespace: "ns", Name: "dns"}, Ports: []proxy.Port{{
 			Protocol: proxy.UDP, Port: 53, Frontends: []proxy.Frontend{{Addr: netip.MustParseAddr("10.96.0.10")}},
-			Endpoints: []proxy.Endpoint{{AddrPort: endpoint}},
+			Endpoints: []proxy.Endpoint{{AddrPort: endpoint, Hairpin: true}}, // as of no known node
 		}}}
 		if failures, err := w.Program([]dataplane.Change{{Name: svc.Name, Service: svc}}); err != nil || len(failures) > 0 {
 			t.Fatal(failures, err)
