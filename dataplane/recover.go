@@ -5,6 +5,8 @@ import (
 	"slices"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/kube-verdict/kube-verdict/nft"
 	"github.com/kube-verdict/kube-verdict/nft/walk"
 	"github.com/kube-verdict/kube-verdict/proxy"
@@ -33,6 +35,7 @@ func (w *Writer) Recover(wanted func(proxy.Name) bool, kind func(proxy.Name, vie
 		walk.Compile(held).AddTo(found, walk.Options{Only: named})
 		collect(clusterIPs, held.Sets["cluster-ips"])
 		collect(hairpins, held.Sets["hairpin"])
+		collectSources(hairpins, held)
 	}
 	maps.DeleteFunc(found, func(_ view.Key, p view.Port) bool { return p.Unclear != "" })
 	services, _ := view.Model(found, func(key view.Key) view.Origin {
@@ -47,7 +50,7 @@ func (w *Writer) Recover(wanted func(proxy.Name) bool, kind func(proxy.Name, vie
 			port := &services[i].Ports[j]
 			for k := range port.Endpoints {
 				e := &port.Endpoints[k]
-				e.Local = e.Local || hairpins[hairpin(port.Protocol, e)]
+				e.Hairpin = !e.Local && (hairpins[hairpin(port.Protocol, e)] || hairpins[string(e.Addr().AsSlice())])
 			}
 		}
 	}
@@ -75,6 +78,31 @@ func collect(keys map[string]bool, set *nft.HeldSet) {
 	if set != nil {
 		for i := range set.Elements {
 			keys[set.Elements[i].Key] = true
+		}
+	}
+}
+
+// collectSources adds the addresses that rules compare a packet's source with: in the
+// layout of chains, those of endpoints that may reach themselves.
+func collectSources(addrs map[string]bool, held *nft.Held) {
+	const source4, source6 = 12, 8 // offsets in the IP header
+	offset := uint32(source4)
+	if held.Family == nft.IPv6 {
+		offset = source6
+	}
+	for _, chain := range held.Chains {
+		for i := range chain.Rules {
+			loaded := false
+			for e := range chain.Rules[i].Expressions() {
+				switch e.Name {
+				case "payload":
+					loaded = e.Uint32(unix.NFTA_PAYLOAD_BASE) == unix.NFT_PAYLOAD_NETWORK_HEADER && e.Uint32(unix.NFTA_PAYLOAD_OFFSET) == offset
+				case "cmp":
+					if addr := e.Value(unix.NFTA_CMP_DATA, unix.NFTA_DATA_VALUE); loaded && len(addr) == held.Family.AddrLen() {
+						addrs[string(addr)] = true
+					}
+				}
+			}
 		}
 	}
 }
