@@ -127,7 +127,8 @@ func Run(ctx context.Context, api *rest.Config, c Config, log logr.Logger) error
 		follow.comparer = newComparer(&c, node, mgr.GetCache(), &shadowed{log: log, metrics: metrics.NewShadow(registry)}, reader)
 	}
 	writer := dataplane.NewWriter(counted, tables)
-	if !follow.shadow {
+	// In the other scopes kube-proxy may serve what we no longer do, and has its flows.
+	if c.Scope == proxy.ScopeAll {
 		writer.TellSwept(flows.gone)
 	}
 	programmer := dataplane.NewProgrammer(writer, log, follow)

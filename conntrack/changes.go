@@ -103,6 +103,14 @@ func (c *Changes) set(at netip.AddrPort, f frontend) {
 	c.frontends[at] = f
 }
 
+// has reports whether a frontend is in question.
+func (c *Changes) has(at netip.AddrPort) bool {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	_, has := c.frontends[at]
+	return has
+}
+
 // Stale says whether a UDP flow is stale that a client sent to dst and that is
 // answered from src.
 func (c *Changes) Stale(dst, src netip.AddrPort) bool {

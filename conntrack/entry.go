@@ -68,7 +68,7 @@ func (e entry) stale(changes *Changes) bool {
 	if protocol != unix.IPPROTO_UDP {
 		return false
 	}
-	if _, ours := changes.frontends[dst]; !ours {
+	if !changes.has(dst) {
 		return false // most are not, and need no further reading
 	}
 	_, src, _ := ends(e.reply)

@@ -63,7 +63,7 @@ func (w *Writer) replaced() {
 }
 
 func (w *Writer) tell(gone []netip.AddrPort) {
-	if len(gone) > 0 && w.tellSwept != nil {
+	if len(gone) > 0 && w.tellSwept != nil && !w.passedBy {
 		w.tellSwept(gone)
 	}
 }

@@ -38,7 +38,9 @@ type Writer struct {
 	short int
 	// tellSwept is TellSwept's; before are the UDP frontends of tables that are replaced.
 	tellSwept func([]netip.AddrPort)
-	before    []netip.AddrPort
+	// passedBy reports whether packets passed by the tables that were adopted.
+	passedBy bool
+	before   []netip.AddrPort
 	// written is there while Restore is at work.
 	written *written
 	// old and new are kept from one plan to the next, and so is the Service that
@@ -159,6 +161,8 @@ func (w *Writer) adopt(held []*nft.Held) []ledger.Kept {
 	a := ledger.Adopt(w.layout.Chain, w.layout.Tables(), held)
 	w.ledger, w.base, w.engage, w.rebuild, w.held = a.Ledger, a.Transaction, a.Engage, a.Rebuild, nil
 	w.applied = map[proxy.Name]proxy.Service{}
+	// No packet was led by tables that it passed by: another proxy had the flows.
+	w.passedBy = slices.ContainsFunc(held, func(h *nft.Held) bool { return h != nil && h.Bypassed() })
 	if w.before = nil; a.Rebuild {
 		w.before = w.served(held)
 	}
