@@ -275,24 +275,12 @@ func (c *Conn) Elements(id nft.ID, set string) ([]nft.Element, error) {
 
 // elements reads elements, and by themselves the keys past the ends of ranges.
 func (c *Conn) elements(id nft.ID, set string) (elements []nft.Element, ends []string, err error) {
-	err = c.dump(unix.NFT_MSG_GETSETELEM, id.Family, func(e *nfnetlink.Encoder) {
-		e.Name(unix.NFTA_SET_ELEM_LIST_TABLE, id.Name)
-		e.Name(unix.NFTA_SET_ELEM_LIST_SET, set)
-	}, func(body []byte) {
-		// One copy for a message: keys and data are substrings of it.
-		text := string(body)
-		attrs(body, func(typ uint16, list []byte) {
-			if typ == unix.NFTA_SET_ELEM_LIST_ELEMENTS {
-				attrs(list, func(_ uint16, elem []byte) {
-					e := element(text, body, elem)
-					if isEnd(elem) {
-						ends = append(ends, e.Key)
-					} else {
-						elements = append(elements, e)
-					}
-				})
-			}
-		})
+	err = c.eachElement(id, set, func(e *nft.Element, isEnd bool) {
+		if isEnd {
+			ends = append(ends, e.Key)
+		} else {
+			elements = append(elements, *e)
+		}
 	})
 	return elements, ends, err
 }
