@@ -166,19 +166,27 @@ func (w *world) slice(svc *corev1.Service, addrs ...string) *discoveryv1.Endpoin
 func (w *world) leaves(svc *corev1.Service) {
 	w.t.Helper()
 	w.eventually("the kernel to have nothing of "+svc.Name, func() error {
-		if there := w.holds(svc); there != "" {
-			return fmt.Errorf("it has %s", there)
+		there, err := w.find(svc)
+		if there != "" {
+			err = fmt.Errorf("it has %s", there)
 		}
-		return nil
+		return err
 	})
 }
 
-// holds are the names of the sets that have an element of a Service: one with its
-// name, or with one of its addresses.
+// holds is find, of a kernel that is not changed without a pause.
 func (w *world) holds(svc *corev1.Service) string {
 	w.t.Helper()
-	sets, err := w.elements()
+	there, err := w.find(svc)
 	w.must(err)
+	return there
+}
+
+// find gives the names of the sets that have an element of a Service: one with its
+// name, or with one of its addresses. It fails when others' changes leave no time to
+// read the tables between two of them.
+func (w *world) find(svc *corev1.Service) (string, error) {
+	sets, err := w.elements()
 	var in []string
 	for set, elements := range sets {
 		for i := range elements {
@@ -188,7 +196,7 @@ func (w *world) holds(svc *corev1.Service) string {
 			}
 		}
 	}
-	return strings.Join(in, " ")
+	return strings.Join(in, " "), err
 }
 
 func mentions(e *nft.Element, svc *corev1.Service) bool {

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -10,6 +11,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
@@ -272,7 +274,10 @@ func TestATenantsLargeService(t *testing.T) {
 func TestATenantsChurn(t *testing.T) {
 	b, x := newTenancy(t)
 	const writers, services = 4, 25
-	ended := make(chan struct{})
+	// Between two changes the tables can be read, which takes a few milliseconds.
+	const pause = 50 * time.Millisecond
+	ended, end := context.WithCancel(b.ctx)
+	t.Cleanup(end)
 	var all errgroup.Group
 	var changes atomic.Int64
 	for n := range writers {
@@ -280,9 +285,9 @@ func TestATenantsChurn(t *testing.T) {
 			r := rand.New(rand.NewPCG(uint64(n), 0))
 			for turn := 0; ; turn++ {
 				select {
-				case <-ended:
+				case <-ended.Done():
 					return nil
-				default:
+				case <-time.After(pause):
 				}
 				if err := x.change(r, fmt.Sprintf("churn-%d-%d", n, turn%services)); err != nil {
 					return err
@@ -294,7 +299,7 @@ func TestATenantsChurn(t *testing.T) {
 	for i := range 3 {
 		b.unharmed(fmt.Sprintf("a tenant changes Services all the time: %d", i))
 	}
-	close(ended)
+	end()
 	b.must(all.Wait())
 	b.settled()
 	b.unharmed("a tenant has changed Services")
