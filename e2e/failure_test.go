@@ -120,6 +120,7 @@ func TestAPIServerGoesAway(t *testing.T) {
 // it and says who it was.
 func TestDeletedTablesComeBack(t *testing.T) {
 	w := newWorld(t)
+	w.hostile()
 	svc, other := w.service("web"), w.service("other")
 	w.create(svc)
 	w.create(other)

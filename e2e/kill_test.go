@@ -47,6 +47,7 @@ func TestKilledAtRandom(t *testing.T) {
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
 	r := rand.New(rand.NewPCG(seed, 0))
+	w.hostile()
 	bystander := w.everyWay("bystander", 1)
 	w.backend("a", 1)
 	w.backend("b", 2)

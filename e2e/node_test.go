@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
@@ -22,8 +23,15 @@ func TestTheNodeObjectIsGone(t *testing.T) {
 	address("192.0.2.99/32") // lo comes before all other interfaces
 	svc := w.service("web")
 	svc.Spec.Type = corev1.ServiceTypeNodePort
+	// Its slices are written by hand: the controller takes Pods of a Node that is not
+	// there out of those that it writes.
+	svc.Spec.Selector = nil
 	w.create(svc)
 	pod := w.backend("a", 1)
+	w.create(w.slice(svc, pod.at4))
+	six := w.slice(svc, pod.at6)
+	six.Name, six.AddressType = svc.Name+"-by-hand-6", discoveryv1.AddressTypeIPv6
+	w.create(six)
 	at := func(a string) netip.AddrPort { return netip.AddrPortFrom(addr(a), uint16(svc.Spec.Ports[0].NodePort)) }
 	running := w.startReady()
 	stays := func(when string) {
@@ -56,8 +64,7 @@ func TestTheNodeObjectIsGone(t *testing.T) {
 		t.Helper()
 		w.must(w.api.Client.Delete(w.ctx, &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: w.name}}))
 	}
-	// settled is when what came before has been programmed. Without a Node, new Services
-	// get no endpoints.
+	// settled is when what came before has been programmed.
 	other := 0
 	settled := func() {
 		t.Helper()

@@ -19,6 +19,7 @@ import (
 // start would have.
 func TestNothingIsLostWithTheAgent(t *testing.T) {
 	w := newWorld(t)
+	w.hostile()
 	svc := w.everyWay("web", 1)
 	sticky := w.service("sticky")
 	sticky.Spec.SessionAffinity = corev1.ServiceAffinityClientIP

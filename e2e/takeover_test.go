@@ -99,6 +99,7 @@ func newMove(t *testing.T, mode string) *move {
 	for _, svc := range []*corev1.Service{m.one, m.rest, m.local} {
 		w.sliced(svc)
 	}
+	w.useless()
 	m.startPeer()
 	m.callers = w.call(append(w.everyCaller(m.one), w.everyCaller(m.rest)...)...)
 	m.callers.settle("kube-proxy alone")

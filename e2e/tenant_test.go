@@ -17,13 +17,19 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// hostile makes the worst Services that one may write, and what they are told.
+// hostile makes the worst Services that one may write, and gives what their Events say.
 func (w *world) hostile() map[*corev1.Service]string {
+	told := w.useless()
+	told[w.large("huge", 1000, 100, 100)] = "(maxServiceElements)"
+	return told
+}
+
+// useless makes Services with addresses that no proxy can serve, and gives what their
+// Events say.
+func (w *world) useless() map[*corev1.Service]string {
 	odd := w.service("odd-address")
 	odd.Spec.Selector, odd.Spec.ExternalIPs = nil, []string{"239.1.2.3", "ff05::1"}
 	w.create(odd)
-
-	huge := w.large("huge", 1000, 100, 100)
 
 	balancer := w.service("balancer")
 	balancer.Spec.Type, balancer.Spec.Selector = corev1.ServiceTypeLoadBalancer, nil
@@ -32,7 +38,7 @@ func (w *world) hostile() map[*corev1.Service]string {
 	balancer.Status.LoadBalancer.Ingress = []corev1.LoadBalancerIngress{{IP: "127.0.0.1"}, {IP: "169.254.169.254"}}
 	w.must(w.api.Client.Status().Patch(w.ctx, balancer, client.MergeFrom(before)))
 	return map[*corev1.Service]string{
-		odd: "239.1.2.3 is a multicast address", huge: "(maxServiceElements)", balancer: "127.0.0.1 is a loopback address",
+		odd: "239.1.2.3 is a multicast address", balancer: "127.0.0.1 is a loopback address",
 	}
 }
 

@@ -44,3 +44,38 @@ func TestWhatIsAllocatedComesFirst(t *testing.T) {
 		})
 	}
 }
+
+// The addresses of API servers are those of default/kubernetes: nodes reach them there.
+// With the API server's slice they come and go.
+func TestAddressesOfTheAPIServer(t *testing.T) {
+	const written = "clusterIP: 10.96.0.71, externalIPs: [10.240.0.5], ports: [{name: http, port: 8080}]"
+	squat := claiming(t, "squat", 2010, written, "10.0.0.2")
+	for _, tc := range []struct {
+		name     proxy.Name
+		endpoint string
+		lost     int
+	}{
+		{proxy.Name{Namespace: "default", Name: "kubernetes"}, "10.240.0.5", 1},
+		{proxy.Name{Namespace: "default", Name: "kubernetes"}, "10.240.0.6", 0},
+		{proxy.Name{Namespace: "ns", Name: "kubernetes"}, "10.240.0.5", 0},
+	} {
+		server := claiming(t, "kubernetes", 2020, "clusterIP: 10.96.0.1, ports: [{name: http, port: 443}]", tc.endpoint)
+		server.Name = tc.name
+		for _, order := range [][]proxy.Service{{server, squat}, {squat, server}} {
+			c := proxy.NewCluster()
+			for _, svc := range order {
+				c.Set(svc)
+			}
+			if lost := c.Conflicts(squat.Name); len(lost) != tc.lost {
+				t.Errorf("%s at %s: the other Service loses %v", tc.name, tc.endpoint, lost)
+			}
+			if lost := c.Conflicts(server.Name); len(lost) != 0 {
+				t.Errorf("%s at %s loses %v", tc.name, tc.endpoint, lost)
+			}
+			c.Delete(server.Name)
+			if lost := c.Conflicts(squat.Name); len(lost) != 0 {
+				t.Errorf("with %s gone, the other Service loses %v", tc.name, lost)
+			}
+		}
+	}
+}

@@ -13,7 +13,8 @@ import (
 // protocol and port that several claim, what the API server allocated comes before what
 // a Service's author wrote: first a ClusterIP, then a NodePort, then external addresses.
 // Of those alike it goes to the oldest Service, or, at the same age, to the first by
-// name. The others get it when that one is gone.
+// name. The others get it when that one is gone. The API servers' own addresses are
+// default/kubernetes'.
 //
 // A change costs what the Services in it cost, however many there are. A
 // Cluster is not safe for concurrent use.
@@ -299,12 +300,38 @@ func claims(svc Service) iter.Seq2[claim, title] {
 				}
 			}
 		}
+		for at := range apiServers(&svc) {
+			if !yield(at, byClusterIP) {
+				return
+			}
+		}
 		if svc.HealthCheck.Port == 0 {
 			return
 		}
 		for _, addr := range svc.HealthCheckAddrs {
 			if !yield(claim{addr, TCP, svc.HealthCheck.Port}, byNodePort) {
 				return
+			}
+		}
+	}
+}
+
+// apiServer is the Service of the API server. Nodes reach that at its endpoints, too.
+var apiServer = Name{Namespace: "default", Name: "kubernetes"}
+
+// apiServers are the API servers' own addresses, if the Service is theirs. Nobody else's
+// Service gets those: kubelets and agents would be cut off.
+func apiServers(svc *Service) iter.Seq[claim] {
+	return func(yield func(claim) bool) {
+		if svc.Name != apiServer {
+			return
+		}
+		for i := range svc.Ports {
+			port := &svc.Ports[i]
+			for _, ep := range port.Endpoints {
+				if !yield(claim{ep.Addr(), port.Protocol, ep.Port()}) {
+					return
+				}
 			}
 		}
 	}

@@ -155,6 +155,12 @@ func Named() []Scenario {
 			{{Number: 1, Ports: http, Endpoints: at("d")}, {Number: 2, Ports: http, Endpoints: at("b")}},
 			{},
 		}},
+		{Name: "a Service with a useless address beside others", Steps: [][]Service{
+			{{Number: 1, Taken: "multicast", Ports: both, Endpoints: at("a")}, {Number: 2, Affinity: 100, Ports: both, Endpoints: at("c")}},
+			{{Number: 1, Taken: "multicast", ETPLocal: true, Ports: http, Endpoints: at("c")}, {Number: 2, Affinity: 100, Ports: both, Endpoints: at("a", "d")}},
+			{{Number: 1, Taken: "multicast", Ports: http}},
+			{{Number: 1, Ports: both, Endpoints: at("a")}, {Number: 2, Ports: both, Endpoints: at("c")}},
+		}},
 		{Name: "an address moves from one Service to another", Steps: [][]Service{
 			{{Number: 1, Taken: "pod", Ports: both, Endpoints: at("a")}, {Number: 2, Ports: both, Endpoints: at("c")}},
 			{{Number: 1, Ports: both, Endpoints: at("a")}, {Number: 2, Taken: "pod", Ports: both, Endpoints: at("c")}},

@@ -52,7 +52,7 @@ func probes(services []Service) []Probe {
 				if s.External {
 					ask(s, "external IP", p.Protocol, s.address("external", f), p.Port)
 				}
-				if s.Taken != "" {
+				if s.Taken != "" && s.Taken != "multicast" {
 					ask(s, s.Taken+"'s address", p.Protocol, s.taken(f), p.Port)
 					ask(s, s.Taken+"'s own port", p.Protocol, s.taken(f), 8081)
 				}

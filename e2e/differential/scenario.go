@@ -14,7 +14,7 @@ type Service struct {
 	Type     string // ClusterIP, the default, NodePort or LoadBalancer
 	Ports    []Port
 	External bool   // has external IPs
-	Taken    string // an external IP that is also "node"'s or "pod"'s
+	Taken    string // an external IP that is also "node"'s or "pod"'s, or one that is "multicast"
 	Balancer string // ipMode of a load balancer: VIP, Proxy, or "" for none
 	Ranges   []string
 	ITPLocal bool
@@ -60,10 +60,13 @@ func (s Service) address(kind, family string) string {
 	return fmt.Sprintf(six[kind], s.Number)
 }
 
-// taken is an external IP that somebody has already: the node's second address, or
-// that of pod b.
+// multicast are addresses that the API server takes as external IPs.
+var multicast = pair("239.1.2.3", "ff05::1")
+
+// taken is an external IP that somebody has already, the node's second address or that
+// of pod b, or one that no Service can have.
 func (s Service) taken(family string) string {
-	addrs := map[string][]netip.Addr{"node": nodeAddrs[2:], "pod": places["b"]}[s.Taken]
+	addrs := map[string][]netip.Addr{"node": nodeAddrs[2:], "pod": places["b"], "multicast": multicast}[s.Taken]
 	if family == "4" {
 		return addrs[0].String()
 	}
