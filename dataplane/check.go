@@ -137,6 +137,8 @@ func lackOf(r *kernel.Refusal) (lack, module string) {
 	switch {
 	case op.Rule == nil && op.Chain != nil && op.Chain.Base != nil && op.Chain.Base.Type == "nat":
 		return `CONFIG_NFT_NAT (chains of the type "nat")`, "nft_chain_nat"
+	case op.Set != nil && op.Rule == nil && op.Set.Burst > 0:
+		return "CONFIG_NFT_LIMIT (sets whose elements have a limit)", "nft_limit"
 	case op.Set != nil && op.Rule == nil && op.Set.Interval && !op.Set.Paired():
 		return "Linux 5.6 or newer (ranges of several fields)", ""
 	}

@@ -36,6 +36,7 @@ type HeldSet struct {
 	DataType, DataLen uint32
 	Flags             uint32
 	Counted           bool
+	Burst             uint32
 	UserData          []byte
 	// Timeout is how long elements stay that rules add, if the set says so.
 	Timeout time.Duration
@@ -113,7 +114,7 @@ func (s *Set) Matches(f Family, h *HeldSet) bool {
 		sameData = h.DataType == verdictType // its length is that of the kernel's own structure
 	}
 	return sameData && sameTypes(f, s.Key, h.KeyType) && h.KeyLen == uint32(s.KeyLen(f)) &&
-		h.Flags == s.Flags() && h.Counted == s.Counted && setComment(h.UserData) == s.Comment
+		h.Flags == s.Flags() && h.Counted == s.Counted && h.Burst == s.Burst && setComment(h.UserData) == s.Comment
 }
 
 // SameBase says that the kernel calls its chain where it calls this one.

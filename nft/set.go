@@ -1,6 +1,7 @@
 package nft
 
 import (
+	"encoding/binary"
 	"fmt"
 	"strings"
 	"time"
@@ -26,6 +27,10 @@ type Set struct {
 	// Counted has each element count the packets that find it. The counts are no
 	// part of the element.
 	Counted bool
+	// Burst, if it is not 0, has each element found no more often than a token bucket of
+	// that size allows. Data then is how many tokens come back in a day, in 8 bytes in
+	// network order. A lookup that the bucket does not allow finds nothing.
+	Burst uint32
 	// Literal is for one that is written within a rule, and belongs to it alone.
 	Literal bool
 	Comment string
@@ -106,6 +111,9 @@ func (s *Set) schema(f Family, indent string) string {
 	if s.Counted {
 		b.WriteString(indent + "counter\n")
 	}
+	if s.Burst > 0 {
+		b.WriteString(indent + s.limit(0) + "\n")
+	}
 	if s.Size > 0 {
 		fmt.Fprintf(&b, "%ssize %d\n", indent, s.Size)
 	}
@@ -142,6 +150,9 @@ func (s *Set) typed(f Family) bool { return s.Verdicts && typeNames(f, s.Key) !=
 // Text is the element as nft lists it.
 func (s *Set) Text(f Family, e Element) string {
 	text := strings.Join(rangeParts(f, s.Key, e), " . ")
+	if s.Burst > 0 {
+		text += " " + s.limit(PerDay(e))
+	}
 	if e.Left > 0 {
 		text += fmt.Sprintf(" timeout %dms", e.Left.Milliseconds())
 	}
@@ -155,4 +166,17 @@ func (s *Set) Text(f Family, e Element) string {
 		text += " : " + printKey(f, s.Data, e.Data)
 	}
 	return text
+}
+
+// limit is a token bucket as nft lists it. The set's own is never used: each element has one.
+func (s *Set) limit(perDay uint64) string {
+	return fmt.Sprintf("limit rate %d/day burst %d packets", max(perDay, 1), s.Burst)
+}
+
+// PerDay is how many tokens the bucket of an element gets in a day.
+func PerDay(e Element) uint64 {
+	if len(e.Data) != 8 {
+		return 0
+	}
+	return binary.BigEndian.Uint64([]byte(e.Data))
 }

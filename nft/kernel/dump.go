@@ -164,6 +164,7 @@ func (c *Conn) readSets(held *nft.Held) error {
 				set.Handle = beUint64(value)
 			case setExpr:
 				set.Counted = exprName(value) == "counter"
+				_, set.Burst = bucket(value)
 			case unix.NFTA_SET_USERDATA:
 				set.UserData = append([]byte(nil), value...)
 			}
@@ -315,6 +316,10 @@ func element(text string, body, elem []byte) nft.Element {
 					e.Goto, e.Data = verdictOf(value)
 				}
 			})
+		case unix.NFTA_SET_ELEM_EXPR:
+			if rate, burst := bucket(value); burst > 0 {
+				e.Data = part(rate)
+			}
 		case unix.NFTA_SET_ELEM_USERDATA:
 			e.Comment = nft.ElementComment(value)
 		case unix.NFTA_SET_ELEM_EXPIRATION:

@@ -59,6 +59,7 @@ func sample(f nft.Family) (*nft.Table, map[*nft.Set][]nft.Element) {
 	sources := &nft.Set{Name: "sources", Key: append(frontend[:3:3], nft.SourceAddr{}), Interval: true}
 	ids := &nft.Set{Name: "ids", Key: frontend, Data: []nft.Field{nft.Priority{}}}
 	known := &nft.Set{Name: "known", Key: []nft.Field{nft.Priority{}, nft.DestAddr{}}}
+	buckets := &nft.Set{Name: "buckets", Key: []nft.Field{nft.Priority{}}, Burst: 7}
 	remembered := &nft.Set{Name: "remembered", Key: []nft.Field{nft.SourceAddr{}, nft.Priority{}}, Data: data.Data, Dynamic: true, Size: 1000}
 	clients := &nft.Set{Name: "clients", Key: []nft.Field{nft.SourceAddr{}}, Dynamic: true, Size: 65535}
 	many := make([]string, 2000) // several messages
@@ -73,7 +74,7 @@ func sample(f nft.Family) (*nft.Table, map[*nft.Set][]nft.Element) {
 		from = append(from, rule("", nft.From{Prefix: netip.PrefixFrom(netip.MustParseAddr(addr), bits).Masked()}, nft.Return{}))
 	}
 	t := &nft.Table{
-		Family: f, Name: "sample", Comment: "a sample", Sets: []*nft.Set{ips, ranges, pairs, verdicts, data, sources, ids, known, remembered, clients},
+		Family: f, Name: "sample", Comment: "a sample", Sets: []*nft.Set{ips, ranges, pairs, verdicts, data, sources, ids, known, buckets, remembered, clients},
 		Chains: []*nft.Chain{
 			{Name: "input", Base: &nft.Base{Type: "filter", Hook: nft.Input, Priority: -10}, Rules: []nft.Rule{
 				rule("", nft.NewConnection{}, nft.Jump{Chain: "refuse"})}},
@@ -96,7 +97,7 @@ func sample(f nft.Family) (*nft.Table, map[*nft.Set][]nft.Element) {
 				rule("", nft.Limit{Rate: 7}, nft.Trace{})}},
 			{Name: "learn", Rules: []nft.Rule{
 				rule("", nft.Prioritized{Bits: 0xff << 20}, nft.ToNode{Not: true}, nft.Return{}),
-				rule("", nft.InSet{Key: known.Key, Set: "known"}, nft.ToNode{}, nft.Drop{})}},
+				rule("", nft.InSet{Key: known.Key, Set: "known"}, nft.InSet{Key: buckets.Key, Set: "buckets"}, nft.ToNode{}, nft.Drop{})}},
 			{Name: "end", Rules: []nft.Rule{
 				rule("hairpin", nft.From{Prefix: netip.PrefixFrom(netip.MustParseAddr(addr), 8*f.AddrLen())}, nft.Jump{Chain: "refuse"}),
 				rule("", nft.Remember{Map: "clients", Timeout: 3 * time.Hour, Key: clients.Key}),
@@ -122,6 +123,7 @@ func sample(f nft.Family) (*nft.Table, map[*nft.Set][]nft.Element) {
 		verdicts: {{Key: key, Goto: "two", Comment: "ns/svc:dns"}},
 		ids:      {{Key: key, Data: number(0x12345678)}},
 		known:    {{Key: number(0x10002) + ip}},
+		buckets:  {{Key: number(0x10002), Data: "\x00\x00\x00\x01\x00\x00\x00\x02"}},
 		data:     {{Key: key + number(0), Data: ip + "\x14\xe9\x00\x00"}, {Key: key + number(1), Data: ip + "\x14\xea\x00\x00"}},
 	}
 	for i, p := range prefixes {

@@ -70,6 +70,9 @@ func (b *batch) set(t *nft.Table, s *nft.Set) {
 		b.CloseNest(b.Nest(unix.NFTA_EXPR_DATA))
 		b.CloseNest(counter)
 	}
+	if s.Burst > 0 {
+		b.bucket(setExpr, perDay(1), s.Burst)
+	}
 }
 
 // Attributes of NFTA_SET_DESC, from Linux 5.6 on.
@@ -202,6 +205,8 @@ func (b *batch) element(set *nft.Set, verb nft.Verb, e *nft.Element) {
 			b.Name(unix.NFTA_VERDICT_CHAIN, e.Goto)
 			b.CloseNest(verdict)
 			b.CloseNest(data)
+		case set.Burst > 0:
+			b.bucket(unix.NFTA_SET_ELEM_EXPR, e.Data, set.Burst)
 		case e.Data != "":
 			data := b.Nest(unix.NFTA_SET_ELEM_DATA)
 			b.Text(unix.NFTA_DATA_VALUE, e.Data)

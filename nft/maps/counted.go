@@ -70,13 +70,15 @@ func (r rules) translate(slots string, n uint32) []nft.Rule {
 }
 
 // stick does so for clients that are not known. The priority stays until it is learned
-// what they got.
+// what they got, if they are to be remembered.
 func (r rules) stick(slots string, n uint32) []nft.Rule {
 	var list []nft.Rule
 	for _, transport := range transports {
 		list = append(list, rule(transport, nft.TranslateTo{Key: []nft.Field{nft.SourceAddr{}, nft.Priority{}}, Map: "remembered"}))
 	}
-	return append(list, r.balance(slots, n)...)
+	// Those whose Service port has used up its share are balanced, and not remembered.
+	list = append(list, rule(nft.InSet{Key: []nft.Field{nft.Priority{}}, Set: "sticky-shares"}, nft.TranslateTo{Key: slot(n), Map: slots}))
+	return append(list, r.balance(slots, n, nft.SetPriority{})...)
 }
 
 func (r rules) balance(slots string, n uint32, before ...nft.Statement) []nft.Rule {

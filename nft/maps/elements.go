@@ -161,10 +161,19 @@ func (w *writer) sticky(fam *family, key, comment string, port *proxy.Port) {
 func (w *writer) keep(fam *family, id uint32, port *proxy.Port, endpoints []proxy.Endpoint) (number string) {
 	number = w.key().slot(id).done()
 	w.put(fam, fam.stickyTimeouts, nft.Element{Key: number, Goto: chainName(rememberPrefix, int(port.Affinity/time.Second))})
+	w.put(fam, fam.stickyShares, nft.Element{Key: number, Data: w.perDay(port.Affinity)})
 	for _, ep := range endpoints {
 		w.put(fam, fam.stickyEndpoints, nft.Element{Key: w.key().slot(id).addr(ep.Addr()).port(ep.Port()).done()})
 	}
 	return number
+}
+
+// perDay is how many new clients of a Service port are remembered in a day once its share
+// is used up: one share in the time for which each is remembered.
+func (w *writer) perDay(timeout time.Duration) string {
+	w.key()
+	w.arena.Write(binary.BigEndian.AppendUint64(nil, uint64(share*(24*time.Hour)/timeout)))
+	return w.done()
 }
 
 // writer collects elements. Their keys and data lie one after another in few

@@ -153,6 +153,7 @@ func TestElementsOfAPort(t *testing.T) {
 			ip dispatch: 2:4 : goto sticky-1
 			ip endpoints: 10.96.0.1 . tcp . 80 . 0 : 10.254.1.1 . 8080
 			ip sticky-timeouts: 2:4 : goto remember-90
+			ip sticky-shares: 2:4 limit rate 31457280/day burst 32768 packets
 			ip sticky-endpoints: 2:4 . 10.254.1.1 . 8080`,
 		},
 		{
@@ -163,6 +164,7 @@ func TestElementsOfAPort(t *testing.T) {
 			ip dispatch: 2:5 : goto sticky-1
 			ip endpoints: 10.96.0.1 . tcp . 80 . 0 : 10.254.1.1 . 8080
 			ip sticky-timeouts: 2:5 : goto remember-90
+			ip sticky-shares: 2:5 limit rate 31457280/day burst 32768 packets
 			ip sticky-endpoints: 2:5 . 10.254.1.1 . 8080`,
 		},
 		{
@@ -172,6 +174,7 @@ func TestElementsOfAPort(t *testing.T) {
 			ip dispatch: 3000:0 : goto sticky-external
 			ip endpoints: 192.0.2.1 . tcp . 80 . 0 : 10.254.1.1 . 8080
 			ip sticky-timeouts: 0:4 : goto remember-3600
+			ip sticky-shares: 0:4 limit rate 786432/day burst 32768 packets
 			ip sticky-endpoints: 0:4 . 10.254.1.1 . 8080
 			ip sticky-ids: 192.0.2.1 . tcp . 80 : 0:4
 			ip sticky-services: 192.0.2.1 . tcp . 80 comment "ns/web" : goto sticky-1`,
@@ -184,10 +187,12 @@ func TestElementsOfAPort(t *testing.T) {
 			ip endpoints: 192.0.2.1 . tcp . 80 . 0 : 10.254.1.1 . 8080
 			ip local-services: 192.0.2.1 . tcp . 80 comment "ns/web" : goto no-local-endpoints
 			ip sticky-timeouts: 0:4 : goto remember-3600
+			ip sticky-shares: 0:4 limit rate 786432/day burst 32768 packets
 			ip sticky-endpoints: 0:4 . 10.254.1.1 . 8080
 			ip sticky-ids: 192.0.2.1 . tcp . 80 : 0:4
 			ip sticky-services: 192.0.2.1 . tcp . 80 comment "ns/web" : goto sticky-1
 			ip sticky-timeouts: 0:5 : goto remember-3600
+			ip sticky-shares: 0:5 limit rate 786432/day burst 32768 packets
 			ip sticky-local-ids: 192.0.2.1 . tcp . 80 : 0:5`,
 		},
 	} {

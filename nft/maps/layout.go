@@ -27,8 +27,8 @@ type family struct {
 	services, dispatch, endpoints *nft.Set
 	localServices, localEndpoints *nft.Set
 
-	stickyServices, stickyIDs, stickyLocalIDs   *nft.Set
-	stickyEndpoints, stickyTimeouts, remembered *nft.Set
+	stickyServices, stickyIDs, stickyLocalIDs                 *nft.Set
+	stickyEndpoints, stickyTimeouts, stickyShares, remembered *nft.Set
 
 	// frontendBytes and endpointBytes are the lengths of the keys and data that
 	// a frontend and each of its endpoints have in the maps.
@@ -71,7 +71,13 @@ func slot(n uint32) []nft.Field { return append(slices.Clone(frontend), nft.Rand
 // maxRemembered bounds the clients whose endpoint is remembered, over all
 // Services: 64 MiB of kernel memory at most. When it is full, further clients
 // get a random endpoint for each connection until others time out.
-const maxRemembered = 1 << 19
+//
+// share bounds those of one Service port, so that it leaves room for others: no more
+// than twice as many are remembered at a time.
+const (
+	maxRemembered = 1 << 19
+	share         = 1 << 15
+)
 
 func newFamily(f nft.Family, c layout.Config) family {
 	source := nft.SourceAddr{}
@@ -106,6 +112,8 @@ func newFamily(f nft.Family, c layout.Config) family {
 			Comment: "Service port and endpoints that clients may keep"},
 		stickyTimeouts: &nft.Set{Name: "sticky-timeouts", Key: []nft.Field{id}, Verdicts: true, Shared: true,
 			Comment: "Service port to the chain that remembers for its time"},
+		stickyShares: &nft.Set{Name: "sticky-shares", Key: []nft.Field{id}, Burst: share, Shared: true, Behind: true,
+			Comment: "Service port and how many more clients it may have remembered"},
 		remembered: &nft.Set{Name: "remembered", Key: []nft.Field{source, id}, Data: endpoint, Dynamic: true, Size: maxRemembered,
 			Comment: "client and Service port to the endpoint it had last"},
 	}
@@ -117,7 +125,7 @@ func newFamily(f nft.Family, c layout.Config) family {
 		Sets: []*nft.Set{
 			fam.ClusterIPs, fam.ServiceCIDRs, fam.PodCIDRs, fam.hairpin, fam.NoEndpoints, fam.NoNodePort, fam.guarded, fam.sourceRanges,
 			fam.services, fam.dispatch, fam.endpoints, fam.localServices, fam.localEndpoints,
-			fam.stickyServices, fam.stickyIDs, fam.stickyLocalIDs, fam.stickyEndpoints, fam.stickyTimeouts, fam.remembered,
+			fam.stickyServices, fam.stickyIDs, fam.stickyLocalIDs, fam.stickyEndpoints, fam.stickyTimeouts, fam.stickyShares, fam.remembered,
 		},
 		Chains: fixedChains(f, c),
 	}

@@ -49,8 +49,8 @@ func TestChainsByNumber(t *testing.T) {
 		{"cluster-2", outside + "meta priority set none dnat ip to " + slot + "2 map @endpoints\ndnat ip to " + slot + "1 map @endpoints\ncounter drop"},
 		{"cluster-5000", outside + "meta priority set none dnat ip to " + slot + "5000 map @endpoints\ndnat ip to " + slot + "4999 map @endpoints\ncounter drop"},
 		{"local-3", "meta priority set none dnat ip to " + slot + "3 map @local-endpoints\ndnat ip to " + slot + "2 map @local-endpoints\ncounter drop"},
-		{"sticky-2", outside + remembered + "dnat ip to " + slot + "2 map @endpoints\ndnat ip to " + slot + "1 map @endpoints\ncounter drop"},
-		{"sticky-local-1", remembered + "dnat ip to " + slot + "1 map @local-endpoints\ncounter drop"},
+		{"sticky-2", outside + remembered + "meta priority @sticky-shares dnat ip to " + slot + "2 map @endpoints\nmeta priority set none dnat ip to " + slot + "2 map @endpoints\ndnat ip to " + slot + "1 map @endpoints\ncounter drop"},
+		{"sticky-local-1", remembered + "meta priority @sticky-shares dnat ip to " + slot + "1 map @local-endpoints\nmeta priority set none dnat ip to " + slot + "1 map @local-endpoints\ncounter drop"},
 		{"external-7", "meta mark set meta mark | 0x00001000\ngoto cluster-7"},
 		{"external-local-7", `ip saddr @pod-cidrs goto cluster-7 comment "from a pod"
 fib saddr type local meta mark set meta mark | 0x00001000 goto cluster-7 comment "from this node"
