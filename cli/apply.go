@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/netip"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -226,11 +227,11 @@ func (a *applier) round() error {
 func (a *applier) summary(input *input, before kernel.Stats, took time.Duration) {
 	after := a.conn.Stats()
 	frontends, endpoints := 0, 0
-	for _, svc := range input.services {
-		for _, port := range svc.Ports {
+	for i := range input.services {
+		for _, port := range input.services[i].Ports {
 			frontends += len(port.Frontends)
-			endpoints += len(port.Endpoints)
 		}
+		endpoints += endpointsOf(&input.services[i])
 	}
 	change := "nothing to change"
 	if n := after.Transactions - before.Transactions; n > 0 {
@@ -240,6 +241,22 @@ func (a *applier) summary(input *input, before kernel.Stats, took time.Duration)
 	fmt.Fprintf(a.out, "%s, %s, %s: %s (%s)\n",
 		count(len(input.services), "Service"), count(frontends, "frontend"), count(endpoints, "endpoint"),
 		change, took.Round(100*time.Microsecond))
+}
+
+// endpointsOf is how many endpoints a Service has, whatever its ports and ways in. A Pod
+// with an address of each family is one.
+func endpointsOf(svc *proxy.Service) int {
+	four, six := map[netip.Addr]bool{}, map[netip.Addr]bool{}
+	for i := range svc.Ports {
+		for _, ep := range svc.Ports[i].Endpoints {
+			if addr := ep.Addr(); addr.Is4() {
+				four[addr] = true
+			} else {
+				six[addr] = true
+			}
+		}
+	}
+	return max(len(four), len(six))
 }
 
 // count is a number of things in words.
