@@ -2,6 +2,8 @@ package dataplane_test
 
 import (
 	"fmt"
+	"math/rand/v2"
+	"slices"
 	"testing"
 
 	"github.com/kube-verdict/kube-verdict/dataplane"
@@ -90,6 +92,50 @@ func BenchmarkChange(b *testing.B) {
 			})
 		}
 		done()
+	}
+}
+
+// BenchmarkReplace is the time in which one endpoint takes the place of another, anywhere
+// in the order of a Service of so many.
+func BenchmarkReplace(b *testing.B) {
+	for _, n := range []int{100, 1000, 10_000} {
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			w, _, done := benchWriter(b, flat)
+			defer done()
+			all, r := many("large", "10.96.0.1", 2*n), rand.New(rand.NewPCG(1, 2))
+			there := make([]bool, 2*n)
+			for i := range n {
+				there[2*i] = true
+			}
+			now := func() dataplane.Change {
+				svc := all
+				svc.Ports = slices.Clone(svc.Ports)
+				svc.Ports[0].Endpoints = nil
+				for i, ep := range all.Ports[0].Endpoints {
+					if there[i] {
+						svc.Ports[0].Endpoints = append(svc.Ports[0].Endpoints, ep)
+					}
+				}
+				return changesOf([]proxy.Service{svc})[0]
+			}
+			turn := func(has bool) {
+				i := r.IntN(2 * n)
+				for there[i] != has {
+					i = (i + 1) % (2 * n)
+				}
+				there[i] = !has
+			}
+			mustProgram(b, w, now())
+			b.ReportAllocs()
+			for b.Loop() {
+				b.StopTimer()
+				turn(true)
+				turn(false)
+				change := now()
+				b.StartTimer()
+				mustProgram(b, w, change)
+			}
+		})
 	}
 }
 

@@ -21,6 +21,13 @@ type Layout interface {
 	Networks(to []nft.Placed, n layout.Networks) []nft.Placed
 	// Elements appends what a Service adds to sets and maps. It must not keep svc.
 	Elements(to []nft.Placed, svc *proxy.Service) []nft.Placed
+	// Changed appends what Elements does, and may leave out what is the same in other,
+	// the Service before or after, or nil.
+	Changed(to []nft.Placed, svc, other *proxy.Service) []nft.Placed
+	// InSlots has a Service's endpoints in the order of the slots that they had in old,
+	// or, if that is nil, have in the kernel. Where the layout has no slots, the Service
+	// stays as it is.
+	InSlots(svc proxy.Service, old *proxy.Service, held layout.Lookup) proxy.Service
 	// OwnChains appends the chains that a Service has for itself, each once. Their
 	// rules lead to one another, and to chains that are always there. It must not
 	// keep svc.

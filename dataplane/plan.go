@@ -15,11 +15,18 @@ func (w *Writer) plan(changes []Change) *ledger.Plan {
 	for i := range changes {
 		c := &changes[i]
 		had, has := len(w.old.Elements), len(w.new.Elements)
-		if old, ok := w.applied[c.Name]; ok {
-			w.render(&w.old, old)
-		}
-		if !c.Gone {
-			w.render(&w.new, c.Service)
+		old, ok := w.applied[c.Name]
+		switch {
+		case ok && !c.Gone:
+			w.from, w.to = old, c.Service
+			w.render(&w.old, &w.from, &w.to)
+			w.render(&w.new, &w.to, &w.from)
+		case ok:
+			w.from = old
+			w.render(&w.old, &w.from, nil)
+		case !c.Gone:
+			w.to = c.Service
+			w.render(&w.new, &w.to, nil)
 		}
 		w.old.Elements, w.new.Elements = differing(w.old.Elements, had, w.new.Elements, has)
 	}
@@ -34,11 +41,10 @@ func (w *Writer) plan(changes []Change) *ledger.Plan {
 
 func (w *Writer) networksHeld() bool { return w.held != nil && w.held.Equal(w.networks) }
 
-// render appends what a Service has in the tables.
-func (w *Writer) render(to *nft.Objects, svc proxy.Service) {
-	w.rendered = svc
-	to.Elements = w.layout.Elements(to.Elements, &w.rendered)
-	to.Chains = w.layout.OwnChains(to.Chains, &w.rendered)
+// render appends what a Service has in the tables, and other, if there is one, may not have.
+func (w *Writer) render(to *nft.Objects, svc, other *proxy.Service) {
+	to.Elements = w.layout.Changed(to.Elements, svc, other)
+	to.Chains = w.layout.OwnChains(to.Chains, svc)
 }
 
 // differing leaves out what a Service had and has at the same place, i and j being its

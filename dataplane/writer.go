@@ -43,10 +43,10 @@ type Writer struct {
 	before   []netip.AddrPort
 	// written is there while Restore is at work.
 	written *written
-	// old and new are kept from one plan to the next, and so is the Service that
-	// is laid out.
+	// old and new are kept from one plan to the next, and so are the Services that
+	// are laid out.
 	old, new nft.Objects
-	rendered proxy.Service
+	from, to proxy.Service
 }
 
 // Change is what a Service is to be from now on.
@@ -196,7 +196,7 @@ func (w *Writer) Applied(name proxy.Name) (proxy.Service, bool) {
 // error means that the kernel can't be written to at all, or that it is not as
 // the Writer knows it; Adopt, and say all Services again.
 func (w *Writer) Program(changes []Change) ([]Failure, error) {
-	pending := w.pending(changes)
+	pending := w.pending(w.inSlots(changes))
 	if len(pending) == 0 {
 		// The networks or the tables may be missing all the same.
 		err := w.commit(nil)
@@ -227,6 +227,24 @@ func (w *Writer) Program(changes []Change) ([]Failure, error) {
 	}
 	w.replaced()
 	return failures, nil
+}
+
+// inSlots has endpoints stay in their slots. A Service that is new to this process has them
+// as an earlier one left them.
+func (w *Writer) inSlots(changes []Change) []Change {
+	if len(w.applied) == 0 && !w.ledger.Stale() {
+		return changes
+	}
+	placed := slices.Clone(changes)
+	for i := range placed {
+		c := &placed[i]
+		if old, had := w.applied[c.Name]; had {
+			c.Service = w.layout.InSlots(c.Service, &old, nil)
+		} else {
+			c.Service = w.layout.InSlots(c.Service, nil, w.ledger.StaleAt)
+		}
+	}
+	return placed
 }
 
 // pending are those of the changes that change something: all, as a rule.

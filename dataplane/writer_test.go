@@ -118,7 +118,7 @@ func blocks(listing string) []string {
 	return all
 }
 
-// inOrder sorts the elements in a listing: nft lists ranges as they came.
+// inOrder sorts the elements in a listing, nft lists ranges as they came, and the slots.
 func inOrder(block string) string {
 	head, list, found := strings.Cut(block, "elements = { ")
 	if !found {
@@ -129,7 +129,7 @@ func inOrder(block string) string {
 	for i := range elements {
 		elements[i] = strings.TrimSpace(elements[i])
 	}
-	slices.Sort(elements)
+	elements = testbed.SortSlots(elements)
 	return head + strings.Join(elements, "\n") + tail
 }
 

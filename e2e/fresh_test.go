@@ -80,9 +80,7 @@ func listing(ns *testbed.Namespace) ([]string, error) {
 			}
 		}
 	}
-	all = withoutIdle(all)
-	slices.Sort(all)
-	return all, nil
+	return testbed.SortSlots(withoutIdle(all)), nil
 }
 
 // withoutIdle leaves out the chains for numbers of endpoints that no Service has at

@@ -33,15 +33,17 @@ type compared struct {
 func (b *builder) compare(svc *proxy.Service) *compared {
 	c := &compared{kernel: b.input.Kernel, known: b.input.Kernel != nil, sets: map[*nft.Set]held{}, elements: map[*proxy.Port][]Element{}, own: map[*proxy.Port][]Chain{}}
 	c.result = Kernel{State: Unknown}
+	placed := *svc // with its endpoints in the kernel's slots
 	if c.known {
 		c.tables(b)
+		placed = b.input.Layout.InSlots(*svc, nil, c.lookup)
 	}
 	chains := map[*nft.Table]map[string]bool{}
 	wanted := map[*nft.Set]map[string]bool{}
 	done := map[nft.Placed]Element{} // several ports may want the same one
 	var frontends []string           // keys
 	for i := range svc.Ports {
-		one := proxy.Service{Name: svc.Name, Ports: svc.Ports[i : i+1]}
+		one := proxy.Service{Name: svc.Name, Ports: placed.Ports[i : i+1]}
 		for _, p := range b.input.Layout.Elements(nil, &one) {
 			e, again := done[p]
 			if !again {
@@ -127,6 +129,15 @@ func (c *compared) tables(b *builder) {
 
 func (c *compared) differ(format string, args ...any) {
 	c.result.Differences = append(c.result.Differences, fmt.Sprintf(format, args...))
+}
+
+// lookup is an element that the kernel has.
+func (c *compared) lookup(_ *nft.Table, set *nft.Set, key string) (nft.Element, bool) {
+	e := c.sets[set][key]
+	if e == nil {
+		return nft.Element{}, false
+	}
+	return *e, true
 }
 
 // element is one of the Service's elements next to the kernel's.

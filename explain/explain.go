@@ -23,6 +23,9 @@ type Layout interface {
 	Tables() []*nft.Table
 	// Elements appends what a Service adds to sets and maps.
 	Elements(to []nft.Placed, svc *proxy.Service) []nft.Placed
+	// InSlots has a Service's endpoints in the order of the slots that they have in
+	// the kernel.
+	InSlots(svc proxy.Service, old *proxy.Service, held layout.Lookup) proxy.Service
 	// OwnChains appends the chains that a Service has for itself.
 	OwnChains(to []nft.OwnChain, svc *proxy.Service) []nft.OwnChain
 	// Chain makes a chain that several Services may lead to, or nil.

@@ -79,7 +79,7 @@ type Port struct {
 	// Frontends are the addresses at which clients reach this port.
 	Frontends []Frontend
 	// Endpoints are those that get traffic, sorted by their "ip:port" text.
-	// That is kube-proxy's order; it numbers the slots and the cascade. With
+	// That is kube-proxy's order; it numbers the cascade. With
 	// none, connections are refused, or dropped if there are some Elsewhere.
 	Endpoints []Endpoint
 	// Elsewhere says that the traffic policy rules out endpoints that there are.

@@ -87,6 +87,17 @@ func (l *Layout) family(f nft.Family) *family {
 	return &l.families[0]
 }
 
+// Changed appends all elements.
+func (l *Layout) Changed(to []nft.Placed, svc, _ *proxy.Service) []nft.Placed {
+	return l.Elements(to, svc)
+}
+
+// InSlots leaves a Service as it is: its endpoints have chains, and one rule that chooses
+// among them, in the order that kube-proxy has them in.
+func (l *Layout) InSlots(svc proxy.Service, _ *proxy.Service, _ layout.Lookup) proxy.Service {
+	return svc
+}
+
 // Chain makes nothing: there are no chains that several Services lead to, but for
 // those that are always there.
 func (l *Layout) Chain(*nft.Table, string) *nft.Chain { return nil }

@@ -133,3 +133,6 @@ func Undefined() []nft.Rule {
 		Commented("a ClusterIP that no Service has", nft.InSet{Key: to, Set: "service-cidrs"}, nft.ToNode{Not: true}, nft.Drop{}),
 	}
 }
+
+// Lookup gives an element that the kernel has, by its key, and whether there is one.
+type Lookup func(t *nft.Table, set *nft.Set, key string) (nft.Element, bool)

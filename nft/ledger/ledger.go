@@ -42,6 +42,12 @@ type place struct {
 	key string
 }
 
+// StaleAt is an element that is in the kernel and that no one wants, if there is one.
+func (l *Ledger) StaleAt(_ *nft.Table, set *nft.Set, key string) (nft.Element, bool) {
+	p, is := l.stale[place{set, key}]
+	return p.Element, is
+}
+
 func placeOf(p *nft.Placed) place { return place{p.Set, p.Key} }
 
 type chainID struct {

@@ -23,20 +23,30 @@ func (l *Layout) Networks(to []nft.Placed, n layout.Networks) []nft.Placed {
 
 // Elements appends what one Service adds to the maps.
 func (l *Layout) Elements(to []nft.Placed, svc *proxy.Service) []nft.Placed {
+	return l.Changed(to, svc, nil)
+}
+
+// Changed appends what Elements does, without the slots in which other, the same Service
+// before or after, has the same endpoint.
+func (l *Layout) Changed(to []nft.Placed, svc, other *proxy.Service) []nft.Placed {
 	w := writer{to: to}
+	before := other.ByFrontend()
 	for i := range svc.Ports {
 		port := &svc.Ports[i]
 		for j := range port.Frontends {
-			l.frontend(&w, svc.Name, port, &port.Frontends[j])
+			l.frontend(&w, svc.Name, port, before(port, port.Frontends[j].Addr), &port.Frontends[j])
 		}
 	}
 	return w.to
 }
 
-func (l *Layout) frontend(w *writer, name proxy.Name, port *proxy.Port, frontend *proxy.Frontend) {
+func (l *Layout) frontend(w *writer, name proxy.Name, port, other *proxy.Port, frontend *proxy.Frontend) {
 	fam := l.family(nft.FamilyOf(frontend.Addr))
+	if other == nil {
+		other = &proxy.Port{}
+	}
 	n := len(port.Endpoints)
-	w.grow(fam, n)
+	w.grow(fam, unlike(port.Endpoints, other.Endpoints))
 	if frontend.Kind == proxy.ClusterIP {
 		w.put(fam, fam.ClusterIPs, nft.Element{Key: w.key().addr(frontend.Addr).done()})
 	}
@@ -57,10 +67,10 @@ func (l *Layout) frontend(w *writer, name proxy.Name, port *proxy.Port, frontend
 	dispatch := w.key().slot(number).done()
 	w.put(fam, fam.services, nft.Element{Key: key, Data: dispatch, Comment: comment})
 	w.put(fam, fam.dispatch, nft.Element{Key: dispatch, Goto: chain})
-	w.slots(fam, fam.endpoints, key, port.Protocol, port.Endpoints)
+	w.slots(fam, fam.endpoints, key, port.Protocol, port.Endpoints, other.Endpoints)
 	if port.LocalOnly {
 		w.put(fam, fam.localServices, nft.Element{Key: key, Goto: locally(port), Comment: comment})
-		w.slots(fam, fam.localEndpoints, key, port.Protocol, port.LocalEndpoints)
+		w.slots(fam, fam.localEndpoints, key, port.Protocol, port.LocalEndpoints, other.LocalEndpoints)
 	}
 	if port.Affinity > 0 && n > 0 {
 		w.sticky(fam, key, comment, port)
@@ -120,9 +130,25 @@ func stickyID(port *proxy.Port) uint32 {
 	return port.ID
 }
 
+// unlike is the number of slots that have another endpoint in other, or none.
+func unlike(endpoints, other []proxy.Endpoint) int {
+	n := 0
+	for slot := range endpoints {
+		if !same(endpoints, other, slot) {
+			n++
+		}
+	}
+	return n
+}
+
+func same(a, b []proxy.Endpoint, slot int) bool { return slot < len(b) && a[slot] == b[slot] }
+
 // slots numbers endpoints.
-func (w *writer) slots(fam *family, set *nft.Set, key string, protocol proxy.Protocol, endpoints []proxy.Endpoint) {
+func (w *writer) slots(fam *family, set *nft.Set, key string, protocol proxy.Protocol, endpoints, other []proxy.Endpoint) {
 	for slot, ep := range endpoints {
+		if same(endpoints, other, slot) {
+			continue
+		}
 		w.put(fam, set, nft.Element{
 			Key:  w.key().text(key).slot(uint32(slot)).done(),
 			Data: w.key().addr(ep.Addr()).port(ep.Port()).done(),
