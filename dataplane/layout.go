@@ -28,6 +28,9 @@ type Layout interface {
 	// or, if that is nil, have in the kernel. Where the layout has no slots, the Service
 	// stays as it is.
 	InSlots(svc proxy.Service, old *proxy.Service, held layout.Lookup) proxy.Service
+	// ID is the number that the kernel holds for a port of a Service with session
+	// affinity (proxy.Port.ID), or 0.
+	ID(name proxy.Name, port *proxy.Port, held layout.Lookup) uint32
 	// OwnChains appends the chains that a Service has for itself, each once. Their
 	// rules lead to one another, and to chains that are always there. It must not
 	// keep svc.

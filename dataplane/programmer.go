@@ -304,6 +304,7 @@ func (p *Programmer) round() error {
 			}
 			p.recovered = true
 		}
+		p.cluster.TakeBackIDs(p.writer.heldID)
 		p.adopted, p.readBack, adopted = true, true, true
 		clear(p.setAside)
 		changes = p.all()

@@ -247,6 +247,11 @@ func (w *Writer) inSlots(changes []Change) []Change {
 	return placed
 }
 
+// heldID is the number that an earlier process gave to a Service port with session affinity.
+func (w *Writer) heldID(name proxy.Name, port *proxy.Port) uint32 {
+	return w.layout.ID(name, port, w.ledger.StaleAt)
+}
+
 // pending are those of the changes that change something: all, as a rule.
 func (w *Writer) pending(changes []Change) []Change {
 	unchanged := func(c Change) bool { return !w.isChange(&c) }

@@ -19,7 +19,7 @@ const IDBits = 0xff << 20
 
 // numbers gives Service ports with session affinity a number of their own. It is
 // the same after a restart, unless two Service ports want the same one and come
-// in another order.
+// in another order: TakeBackIDs sees to those.
 type numbers struct {
 	of    map[stickyPort]uint32
 	taken map[uint32]stickyPort
@@ -67,6 +67,39 @@ func (n numbers) take(p stickyPort) uint32 {
 	}
 	n.of[p], n.taken[id] = id, p
 	return id
+}
+
+// TakeBackIDs gives Service ports the numbers that an earlier process gave them, as far as
+// held knows them: it gives a port's, or 0. Without that, two that want the same number
+// would have it in the order in which they come.
+func (c *Cluster) TakeBackIDs(held func(Name, *Port) uint32) {
+	n := newNumbers()
+	names := slices.SortedFunc(c.Names(), CompareNames)
+	c.eachSticky(names, func(p stickyPort, port *Port) {
+		id := held(p.service, port)
+		if _, has := n.of[p]; id != 0 && !has && n.taken[id] == (stickyPort{}) {
+			n.of[p], n.taken[id] = id, p
+		}
+	})
+	c.eachSticky(names, func(p stickyPort, port *Port) { port.ID = n.take(p) })
+	c.numbers = n
+}
+
+// eachSticky calls f with the ports that have session affinity, in copies of their Services.
+func (c *Cluster) eachSticky(names []Name, f func(stickyPort, *Port)) {
+	for _, name := range names {
+		svc := c.services[name]
+		if stickyPorts(svc) == nil {
+			continue
+		}
+		svc.Ports = slices.Clone(svc.Ports)
+		for i := range svc.Ports {
+			if p := &svc.Ports[i]; p.Affinity > 0 {
+				f(stickyPort{name, p.Name, p.Protocol}, p)
+			}
+		}
+		c.services[name] = svc
+	}
 }
 
 func stickyPorts(svc Service) map[stickyPort]bool {

@@ -98,6 +98,9 @@ func (l *Layout) InSlots(svc proxy.Service, _ *proxy.Service, _ layout.Lookup) p
 	return svc
 }
 
+// ID is none: clients are remembered for an endpoint, in a set of its own.
+func (l *Layout) ID(proxy.Name, *proxy.Port, layout.Lookup) uint32 { return 0 }
+
 // Chain makes nothing: there are no chains that several Services lead to, but for
 // those that are always there.
 func (l *Layout) Chain(*nft.Table, string) *nft.Chain { return nil }

@@ -51,3 +51,26 @@ func endpointOf(data string) netip.AddrPort {
 	addr, _ := netip.AddrFromSlice([]byte(data[:at]))
 	return netip.AddrPortFrom(addr, binary.BigEndian.Uint16([]byte(data[at:])))
 }
+
+// ID is the number under which the kernel holds a port of a Service with session affinity,
+// or 0.
+func (l *Layout) ID(name proxy.Name, port *proxy.Port, held layout.Lookup) uint32 {
+	comment := layout.Comment(name, port)
+	for _, f := range port.Frontends {
+		fam := l.family(nft.FamilyOf(f.Addr))
+		key := (&writer{}).addr(f.Addr).proto(port.Protocol).port(port.Port).done()
+		for _, set := range []*nft.Set{fam.services, fam.stickyIDs} {
+			e, is := held(fam.table, set, key)
+			if set == fam.services && e.Comment != comment {
+				break // another's address until now
+			}
+			if !is || len(e.Data) != 4 {
+				continue
+			}
+			if n := binary.NativeEndian.Uint32([]byte(e.Data)); n&proxy.IDBits != 0 {
+				return n &^ 1 // see stickyID
+			}
+		}
+	}
+	return 0
+}
