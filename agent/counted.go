@@ -16,17 +16,21 @@ type counted struct {
 	before  kernel.Stats
 }
 
-// Read is the connection's, counted.
-func (c *counted) Read(id nft.ID) (*nft.Held, error) {
-	held, err := c.Conn.Read(id)
+// Survey is the connection's, counted.
+func (c *counted) Survey(id nft.ID) (*nft.Held, error) {
+	held, err := c.Conn.Survey(id)
 	if err != nil {
 		return nil, err
 	}
 	c.forget(id)
 	if held != nil {
 		for name, set := range held.Sets {
+			n := len(set.Elements)
+			if set.Large {
+				n = int(set.Count)
+			}
 			// Others may have put a set with any name into our table.
-			c.metrics.Held.WithLabelValues(id.Family.String(), strings.ToValidUTF8(name, "?")).Set(float64(len(set.Elements)))
+			c.metrics.Held.WithLabelValues(id.Family.String(), strings.ToValidUTF8(name, "?")).Set(float64(n))
 		}
 	}
 	return held, nil

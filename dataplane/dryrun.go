@@ -10,6 +10,11 @@ import (
 type Kernel interface {
 	// Read gives a table as it is, or nil when there is none.
 	Read(id nft.ID) (*nft.Held, error)
+	// Survey is Read, but may leave out the elements of sets that are large.
+	Survey(id nft.ID) (*nft.Held, error)
+	// Find gives those elements of a set that have one of these keys, or only some of
+	// them when many of the keys are not there.
+	Find(id nft.ID, set string, keys []string) ([]nft.Element, error)
 	// Elements gives the elements of a set of that table.
 	Elements(id nft.ID, set string) ([]nft.Element, error)
 	// Commit does all of a transaction, or nothing and gives an error. It must not

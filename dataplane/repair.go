@@ -172,11 +172,7 @@ func (w *Writer) Restore() (tally, []Failure, error) {
 	}
 	was := w.written
 	was.tally = tally{}
-	held, err := w.read()
-	if err != nil {
-		return tally{}, nil, err
-	}
-	if err := w.takeOver(held); err != nil {
+	if err := w.takeOver(); err != nil {
 		return tally{}, nil, err
 	}
 	services := make([]proxy.Service, 0, len(was.services))

@@ -56,7 +56,13 @@ func adopt(t *testing.T, ns *testbed.Namespace, layout layoutOf) *writer {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = conn.Close() })
-	w := &writer{dataplane.NewWriter(conn, layout(config)), conn, t}
+	return adopted(t, conn, conn, layout)
+}
+
+// adopted makes one that goes through another connection.
+func adopted(t *testing.T, through dataplane.Kernel, conn *kernel.Conn, layout layoutOf) *writer {
+	t.Helper()
+	w := &writer{dataplane.NewWriter(through, layout(config)), conn, t}
 	if err := w.Adopt(); err != nil {
 		t.Fatal(err)
 	}

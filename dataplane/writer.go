@@ -80,17 +80,25 @@ func (w *Writer) SetNetworks(n layout.Networks) { w.networks = n }
 // what Bypass does, until Program says what is wanted; all Services have to come
 // in that call, or one Sweep too early deletes what is not there yet.
 func (w *Writer) Adopt() error {
-	held, err := w.read()
+	w.written = nil
+	return w.takeOver()
+}
+
+// takeOver makes the account of what the kernel holds.
+func (w *Writer) takeOver() error {
+	held, err := w.read(w.conn.Survey)
 	if err != nil {
 		return err
 	}
-	w.written = nil
-	return w.takeOver(held)
-}
-
-// takeOver makes the account of a kernel that holds that.
-func (w *Writer) takeOver(held []*nft.Held) error {
-	for _, kept := range w.adopt(held) {
+	keep := w.adopt(held)
+	if w.rebuild && w.ledger.HasUnread() {
+		// What is replaced is known to nobody else.
+		if held, err = w.read(w.conn.Read); err != nil {
+			return err
+		}
+		keep = w.adopt(held)
+	}
+	for _, kept := range keep {
 		if err := w.keep(kept); err != nil {
 			return err
 		}
@@ -129,15 +137,15 @@ func (w *Writer) Bypass() error {
 	if !slices.ContainsFunc(w.layout.Tables(), (*nft.Table).Bypassed) {
 		return nil
 	}
-	_, err := w.read()
+	_, err := w.read(w.conn.Survey)
 	return err
 }
 
 // read reads the tables, once packets pass by those that are to be bypassed.
-func (w *Writer) read() ([]*nft.Held, error) {
+func (w *Writer) read(table func(nft.ID) (*nft.Held, error)) ([]*nft.Held, error) {
 	var held []*nft.Held
 	for _, t := range w.layout.Tables() {
-		h, err := w.conn.Read(t.ID())
+		h, err := table(t.ID())
 		if err != nil {
 			return nil, err
 		}
@@ -196,6 +204,9 @@ func (w *Writer) Applied(name proxy.Name) (proxy.Service, bool) {
 // error means that the kernel can't be written to at all, or that it is not as
 // the Writer knows it; Adopt, and say all Services again.
 func (w *Writer) Program(changes []Change) ([]Failure, error) {
+	if err := w.find(changes); err != nil {
+		return nil, err
+	}
 	pending := w.pending(w.inSlots(changes))
 	if len(pending) == 0 {
 		// The networks or the tables may be missing all the same.
@@ -249,7 +260,16 @@ func (w *Writer) inSlots(changes []Change) []Change {
 
 // heldID is the number that an earlier process gave to a Service port with session affinity.
 func (w *Writer) heldID(name proxy.Name, port *proxy.Port) uint32 {
-	return w.layout.ID(name, port, w.ledger.StaleAt)
+	return w.layout.ID(name, port, func(t *nft.Table, set *nft.Set, key string) (nft.Element, bool) {
+		if !w.ledger.IsUnread(set) {
+			return w.ledger.StaleAt(t, set, key)
+		}
+		found, err := w.conn.Find(t.ID(), set.Name, []string{key})
+		if err != nil || len(found) == 0 {
+			return nft.Element{}, false
+		}
+		return found[0], true
+	})
 }
 
 // pending are those of the changes that change something: all, as a rule.

@@ -151,7 +151,7 @@ func cluster(n, endpoints int) []proxy.Service {
 func TestARestartWritesNothing(t *testing.T) { eachLayout(t, testARestartWritesNothing) }
 
 func testARestartWritesNothing(t *testing.T, layout layoutOf) {
-	for _, size := range []struct{ services, endpoints int }{{5, 3}, {scaled(layout, 3000), 5}} {
+	for _, size := range []struct{ services, endpoints int }{{5, 3}, {scaled(layout, 5000), 5}} { // more than are listed at a start
 		ns := testbed.NewTestNamespace(t)
 		first := adopt(t, ns, layout)
 		services := cluster(size.services, size.endpoints)

@@ -44,7 +44,9 @@ type HeldSet struct {
 	Handle uint64
 	// Count is the number of elements that the kernel says there are, or 0
 	// where it doesn't say.
-	Count    uint32
+	Count uint32
+	// Large says that the elements were not read, as there are too many.
+	Large    bool
 	Elements []Element
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -47,7 +48,9 @@ const setExpr = 17
 // Read reads one table with all that is in it, or gives nil when there is no
 // such table. What it gives is of one moment: when someone commits meanwhile,
 // it starts again.
-func (c *Conn) Read(id nft.ID) (*nft.Held, error) {
+func (c *Conn) Read(id nft.ID) (*nft.Held, error) { return c.readWhole(id, math.MaxUint32) }
+
+func (c *Conn) readWhole(id nft.ID, large uint32) (*nft.Held, error) {
 	const tries = 50
 	for try := range tries {
 		if try > 0 {
@@ -57,7 +60,7 @@ func (c *Conn) Read(id nft.ID) (*nft.Held, error) {
 		if err != nil {
 			return nil, fmt.Errorf("read table %s: %w", id, err)
 		}
-		held, err := c.read(id)
+		held, err := c.read(id, large)
 		if errors.Is(err, errInterrupted) {
 			continue
 		}
@@ -71,7 +74,7 @@ func (c *Conn) Read(id nft.ID) (*nft.Held, error) {
 	return nil, fmt.Errorf("read table %s: %w, %d times in a row", id, errInterrupted, tries)
 }
 
-func (c *Conn) read(id nft.ID) (*nft.Held, error) {
+func (c *Conn) read(id nft.ID, large uint32) (*nft.Held, error) {
 	held := &nft.Held{ID: id, Sets: map[string]*nft.HeldSet{}, Chains: map[string]*nft.HeldChain{}}
 	err := c.ask(unix.NFT_MSG_GETTABLE, 0, id.Family, func(e *nfnetlink.Encoder) { e.Name(unix.NFTA_TABLE_NAME, id.Name) }, func(body []byte) {
 		attrs(body, func(typ uint16, value []byte) {
@@ -93,6 +96,10 @@ func (c *Conn) read(id nft.ID) (*nft.Held, error) {
 		return nil, err
 	}
 	for name, set := range held.Sets {
+		// What the kernel counts of a set of ranges is not its elements.
+		if set.Large = set.Count > large && set.Flags&(unix.NFT_SET_INTERVAL|unix.NFT_SET_EVAL) == 0; set.Large {
+			continue
+		}
 		if err := c.fill(id, name, set); err != nil {
 			return nil, err
 		}

@@ -25,7 +25,12 @@ func (c *Conn) eachElement(id nft.ID, set string, each func(e *nft.Element, isEn
 	return c.dump(unix.NFT_MSG_GETSETELEM, id.Family, func(e *nfnetlink.Encoder) {
 		e.Name(unix.NFTA_SET_ELEM_LIST_TABLE, id.Name)
 		e.Name(unix.NFTA_SET_ELEM_LIST_SET, set)
-	}, func(body []byte) {
+	}, elementsOf(each))
+}
+
+// elementsOf reads the elements in a message.
+func elementsOf(each func(e *nft.Element, isEnd bool)) func(body []byte) {
+	return func(body []byte) {
 		// One copy for a message: keys and data are substrings of it.
 		text := string(body)
 		attrs(body, func(typ uint16, list []byte) {
@@ -36,5 +41,5 @@ func (c *Conn) eachElement(id nft.ID, set string, each func(e *nft.Element, isEn
 				})
 			}
 		})
-	})
+	}
 }

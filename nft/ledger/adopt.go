@@ -98,6 +98,13 @@ func (a *Adoption) adoptTable(t *nft.Table, h *nft.Held) {
 		if s.Dynamic {
 			continue // written by rules
 		}
+		if held.Large {
+			a.unread[s] = unread{t, int(held.Count)}
+			if s.Behind {
+				a.behind[t] += int(held.Count)
+			}
+			continue
+		}
 		for _, e := range held.Elements {
 			p := nft.Placed{Table: t, Set: s, Element: e}
 			a.stale[placeOf(&p)] = p

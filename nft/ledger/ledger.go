@@ -19,6 +19,8 @@ type Ledger struct {
 	// each chain.
 	uses  map[place]int
 	leads map[chainID]int
+	// unread is how many elements the kernel has of large sets that were not read.
+	unread map[*nft.Set]unread
 	// stale is in the kernel and wanted by no one.
 	stale map[place]nft.Placed
 	// staleRanges are those of it that are ranges, by set.
@@ -84,6 +86,7 @@ func New(chain ChainMaker) *Ledger {
 		idle:     map[chainID]idleChain{},
 		idleSets: map[setID]bool{},
 		behind:   map[*nft.Table]int{},
+		unread:   map[*nft.Set]unread{},
 		scratch:  newScratch(),
 	}
 }
@@ -425,7 +428,7 @@ func keep[K comparable](counts, changes map[K]int) {
 
 // Stale says whether there is something to sweep.
 func (l *Ledger) Stale() bool {
-	return len(l.stale) > 0 || len(l.idleSets) > 0 || len(l.sweepable()) > 0
+	return len(l.stale) > 0 || len(l.unread) > 0 || len(l.idleSets) > 0 || len(l.sweepable()) > 0
 }
 
 // Exposed says whether a packet would meet something stale: what is behind
