@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -92,9 +93,13 @@ would translate.`,
 			if err != nil {
 				return err
 			}
-			if dump.BothFamilies() {
-				return fmt.Errorf("this is a dump of iptables-save and one of ip6tables-save: translate each on its own")
+			switch families := dump.Families(); {
+			case families.Both():
+				return fmt.Errorf("these are rules of iptables and of ip6tables (%s): translate each on its own", families)
+			case len(dump.Tables) > 0 && families == iptables.Families{}:
+				return errors.New("no address and no header says whether these rules are of iptables or of ip6tables: give the output of iptables-save or ip6tables-save from its first line on")
 			}
+			dump = iptables.Mend(dump)
 			var text strings.Builder
 			warnings, err := all[i].write(&text, dump, node)
 			for _, w := range warnings {

@@ -45,7 +45,7 @@ type Frontend struct {
 func Interpret(d *Dump) *Reading {
 	in := &interpreter{
 		Reading: &Reading{View: view.View{}, Frontends: map[view.Key]Frontend{}, HealthChecks: map[string]uint16{}, Warnings: slices.Clone(d.Warnings)},
-		nat:     d.Table("nat"), filter: d.Table("filter"), told: map[Warning]bool{}, index: map[*Chain]*index{},
+		nat:     d.Table("nat"), filter: d.Table("filter"), told: map[Warning]bool{}, index: map[*Chain]*index{}, is6: d.Families().Line6 > 0,
 	}
 	if d.Listing {
 		// Its rules are of both tables; which, shows in what they do.
@@ -82,7 +82,7 @@ type interpreter struct {
 	nat, filter *Table
 	told        map[Warning]bool
 	index       map[*Chain]*index
-	family      int // 4 or 6, 0 as long as it is not known
+	is6         bool
 	mark        uint32
 	endless     int               // walks that were given up
 	ofChain     map[string]string // see services
@@ -229,33 +229,7 @@ func (in *interpreter) healthCheck(r *Rule) {
 
 // is4 says that the rules are of IPv4, which a NodePort does not show.
 func (in *interpreter) is4() bool {
-	if in.family == 0 {
-		in.family = 4
-		for _, t := range []*Table{in.nat, in.filter} {
-			if t != nil && t.has6() {
-				in.family = 6
-			}
-		}
-	}
-	return in.family == 4
-}
-
-// has6 says that a table has an address of IPv6, or comments that say so.
-func (t *Table) has6() bool {
-	if slices.ContainsFunc(t.Comments, func(c string) bool { return strings.Contains(c, "ip6tables") }) {
-		return true
-	}
-	for _, c := range t.Chains {
-		for i := range c.Rules {
-			r := &c.Rules[i]
-			for _, a := range []Address{r.Source, r.Destination} {
-				if !a.IsZero() {
-					return a.Prefix.Addr().Is6()
-				}
-			}
-		}
-	}
-	return false
+	return !in.is6
 }
 
 // port is the one port that a rule is for, 0 for none.

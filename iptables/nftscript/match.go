@@ -35,6 +35,10 @@ func (t *translator) match(r *iptables.Rule, m iptables.Match, of string) (alter
 			t.warn(r.Line, "an object of nfacct becomes a counter of its own: %s", m.Text)
 			return one("counter")
 		}
+		if m.Module == "physdev" && m.Text == "! --physdev-is-in" {
+			t.warn(r.Line, "-m physdev ! --physdev-is-in is taken to be true: packets that a bridge passes on are not told from others")
+			return one()
+		}
 		if m.Module == "" {
 			return nil, fmt.Sprintf("option %q has no translation", m.Text)
 		}

@@ -86,7 +86,7 @@ func (t *translator) frontends(tab *table, c *iptables.Chain, from int) (int, st
 	for i := from; i < len(c.Rules); i++ {
 		key, ok := frontend(&c.Rules[i])
 		j, isJump := c.Rules[i].Target.(iptables.Jump)
-		if !ok || !isJump || seen[key] {
+		if !ok || !isJump || seen[key] || !isVerdict(j.To) && tab.chains[j.To] == nil {
 			break
 		}
 		seen[key] = true

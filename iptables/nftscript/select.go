@@ -54,7 +54,7 @@ func isOurs(r *iptables.Rule) bool {
 
 // newTranslator picks what is kube-proxy's out of a dump.
 func newTranslator(d *iptables.Dump) *translator {
-	t := &translator{dump: d, sets: map[string]uint32{}, mapsOf: map[string]int{}, names: map[[2]string]string{}}
+	t := &translator{dump: d, is6: d.Families().Line6 > 0, sets: map[string]uint32{}, mapsOf: map[string]int{}, names: map[[2]string]string{}}
 	t.warnings = append(t.warnings, d.Warnings...)
 	others := 0
 	for i := range d.Tables {
@@ -90,9 +90,6 @@ func newTranslator(d *iptables.Dump) *translator {
 			default:
 				others += len(c.Rules)
 			}
-			for j := range c.Rules {
-				t.is6 = t.is6 || is6(&c.Rules[j])
-			}
 		}
 		if len(tab.order) > 0 {
 			t.tables = append(t.tables, tab)
@@ -113,21 +110,6 @@ func newTranslator(d *iptables.Dump) *translator {
 func (tab *table) put(c *iptables.Chain) {
 	tab.chains[c.Name] = c
 	tab.order = append(tab.order, c)
-}
-
-// is6 says that a rule is one of ip6tables.
-func is6(r *iptables.Rule) bool {
-	v6 := func(a iptables.Address) bool { return !a.IsZero() && a.Prefix.Addr().Is6() }
-	if v6(r.Source) || v6(r.Destination) {
-		return true
-	}
-	switch target := r.Target.(type) {
-	case iptables.DNAT:
-		return target.To[0].From.Is6()
-	case iptables.Reject:
-		return strings.HasPrefix(target.With, "icmp6-")
-	}
-	return false
 }
 
 // complete adds what a listing of part of the rules lacks.
