@@ -49,7 +49,7 @@ func (s Remember) Text(f Family) string {
 	if len(s.Data) > 0 {
 		data = " : " + fieldsText(f, s.Data)
 	}
-	return fmt.Sprintf("update @%s { %s timeout %s%s }", s.Map, fieldsText(f, s.Key), durationText(s.Timeout), data)
+	return fmt.Sprintf("update @%s { %s timeout %s%s }", s.Map, fieldsText(f, s.Key), DurationText(s.Timeout), data)
 }
 
 // Program is the statement as the kernel's expressions.
@@ -64,8 +64,8 @@ func (s Remember) Program(f Family) []Expression {
 	return append(code, program(write)...)
 }
 
-// durationText is a time as nft lists it: days, hours, minutes and seconds.
-func durationText(d time.Duration) string {
+// DurationText is a time as nft lists it: days, hours, minutes and seconds.
+func DurationText(d time.Duration) string {
 	seconds := int64(d / time.Second)
 	text := ""
 	for _, unit := range []struct {

@@ -77,7 +77,44 @@ func (r *Rule) Held(f Family) (HeldRule, error) {
 		}
 		list.put(unix.NLA_F_NESTED|unix.NFTA_LIST_ELEM, data)
 	}
-	return HeldRule{Program: list, UserData: r.UserData()}, nil
+	held := HeldRule{Program: list, UserData: r.UserData()}
+	if l := r.Literal(); l != nil {
+		set, elements := l.Literal()
+		held.Literal = set.held(f, elements)
+	}
+	return held, nil
+}
+
+// held is the set as the kernel would have it.
+func (s *Set) held(f Family, elements []Element) *HeldSet {
+	h := &HeldSet{
+		Name: s.Name, KeyLen: uint32(s.KeyLen(f)), DataLen: uint32(s.DataLen(f)), Flags: s.Flags(), Counted: s.Counted,
+		UserData: s.UserData(f), Count: uint32(len(elements)), Elements: elements,
+	}
+	if h.KeyType, h.DataType = s.TypeIDs(f); s.Verdicts {
+		h.DataType = verdictType
+	}
+	return h
+}
+
+// Held is the table as the kernel would have it.
+func (c *Contents) Held() (*Held, error) {
+	held := &Held{ID: c.ID(), Sets: map[string]*HeldSet{}, Chains: map[string]*HeldChain{}}
+	for _, s := range c.Sets {
+		held.Sets[s.Name] = s.held(c.Family, c.Elements[s])
+	}
+	for _, chain := range c.Chains {
+		to := &HeldChain{Base: chain.Base}
+		for i := range chain.Rules {
+			rule, err := chain.Rules[i].Held(c.Family)
+			if err != nil {
+				return nil, err
+			}
+			to.Rules = append(to.Rules, rule)
+		}
+		held.Chains[chain.Name] = to
+	}
+	return held, nil
 }
 
 // verdictType is the data type of a verdict map, NFT_DATA_VERDICT.

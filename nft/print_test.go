@@ -16,7 +16,7 @@ func TestDurationText(t *testing.T) {
 		400 * 24 * time.Hour:   "400d",
 		999 * time.Millisecond: "0s", // the field is whole seconds
 	} {
-		if got := durationText(d); got != want {
+		if got := DurationText(d); got != want {
 			t.Errorf("%s is %s, want %s", d, got, want)
 		}
 	}

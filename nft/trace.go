@@ -57,19 +57,10 @@ type Traced struct {
 
 // Follows is what comes after, as nft has it: " goto cluster-6", or nothing.
 func (t *Traced) Follows() string {
-	switch t.Verdict {
-	case CodeDrop:
-		return " drop"
-	case CodeAccept:
-		return " accept"
-	case CodeJump:
-		return " jump " + t.Target
-	case CodeGoto:
-		return " goto " + t.Target
-	case CodeReturn:
-		return " return"
+	if t.Verdict == CodeContinue {
+		return ""
 	}
-	return ""
+	return " " + VerdictText(t.Verdict, t.Target)
 }
 
 // TracedPacket is a packet as the kernel tells of it.

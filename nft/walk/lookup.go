@@ -18,10 +18,9 @@ func (w *walker) lookup(s *state, at *step, rest []step) (bool, error) {
 	negated := at.flags&unix.NFT_LOOKUP_F_INV != 0
 	key, symbols, first := w.key(s, at.src, length)
 	switch {
-	case first < 0 && at.set.interval() && at.set.Flags&setConcat != 0:
-		return false, fmt.Errorf("looks several fields up in the ranges of set %q", at.set.name)
 	case first < 0:
-		e := at.set.find(key)
+		e := at.set.find(w.family, key)
+		s.trail.looked(Lookup{Set: at.set.HeldSet, Key: key, Element: e})
 		if at.dst == noMap {
 			return (e != nil) != negated, nil
 		}
@@ -37,9 +36,6 @@ func (w *walker) lookup(s *state, at *step, rest []step) (bool, error) {
 	}
 	return false, fmt.Errorf("looks what is not known up in set %q", at.set.name)
 }
-
-// setConcat is NFT_SET_CONCAT, from Linux 5.6 on.
-const setConcat = 0x80
 
 // symbols is what is not known of a key.
 type symbols uint8
@@ -147,7 +143,7 @@ func (w *walker) lookupRandom(s *state, at *step, key string, slot int, rest []s
 	if at.set.interval() || int(number.below) > 2*len(at.set.Elements)+few {
 		found, err = parts(at.set, number)
 	} else {
-		found = slots(at.set, number, key, slot)
+		found = w.slots(at.set, number, key, slot)
 	}
 	if err != nil {
 		return err
@@ -157,6 +153,7 @@ func (w *walker) lookupRandom(s *state, at *step, key string, slot int, rest []s
 		c := s.clone()
 		c.weight *= p.share
 		left -= p.share
+		c.trail.looked(Lookup{Set: at.set.HeldSet, Key: p.key, Element: p.Element, Of: number.below})
 		if err := w.takeAndGo(c, at, p.Element, rest); err != nil {
 			return err
 		}
@@ -166,6 +163,7 @@ func (w *walker) lookupRandom(s *state, at *step, key string, slot int, rest []s
 		return nil
 	}
 	s.weight *= left
+	s.trail.looked(Lookup{Set: at.set.HeldSet, Key: key, Of: number.below})
 	return nil
 }
 
@@ -183,16 +181,17 @@ func (w *walker) takeAndGo(s *state, at *step, e *nft.Element, rest []step) erro
 type part struct {
 	*nft.Element
 	share float64
+	key   string
 }
 
 // slots looks up one number after another.
-func slots(set *set, number word, key string, slot int) []part {
+func (w *walker) slots(set *set, number word, key string, slot int) []part {
 	var found []part
 	b := []byte(key)
 	for i := range number.below {
 		copy(b[4*slot:], numberBytes(number, number.offset+i))
-		if e := set.find(string(b)); e != nil {
-			found = append(found, part{e, 1 / float64(number.below)})
+		if e := set.find(w.family, string(b)); e != nil {
+			found = append(found, part{e, 1 / float64(number.below), string(b)})
 		}
 	}
 	return found
@@ -212,7 +211,7 @@ func parts(set *set, number word) ([]part, error) {
 		}
 		first, last = max(first, uint64(number.offset)), min(last, uint64(number.offset)+uint64(number.below)-1)
 		if first <= last {
-			found = append(found, part{e, float64(last-first+1) / float64(number.below)})
+			found = append(found, part{e, float64(last-first+1) / float64(number.below), e.Key})
 		}
 	}
 	return found, nil

@@ -7,7 +7,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/kube-verdict/kube-verdict/nft"
 	"github.com/kube-verdict/kube-verdict/view"
 )
 
@@ -20,9 +19,9 @@ type met struct {
 	sources     []netip.Prefix
 }
 
-// met takes a packet through all hooks.
-func (t *Table) met(p packet) (met, error) {
-	ways, err := t.ways(p)
+// met takes a packet to a frontend through all hooks.
+func (r *Ruleset) met(q *query, to netip.AddrPort) (met, error) {
+	ways, err := r.walk(q, &state{weight: 1, to: to})
 	if err != nil {
 		return met{}, err
 	}
@@ -30,68 +29,38 @@ func (t *Table) met(p packet) (met, error) {
 	if err != nil {
 		return met{}, err
 	}
-	m := met{sources: sources}
-	for i := range ways {
-		if ways[i].end != ways[0].end {
+	m := met{fate: ways[0].fate(), sources: sources}
+	for _, w := range ways {
+		if w.fate() != m.fate {
 			return met{}, fmt.Errorf("some connections are lost: %s", shares(ways))
 		}
 	}
-	m.fate = ways[0].end
 	if m.fate == translated {
-		err = t.after(p, &m, ways)
+		err = m.translated(ways)
 	}
 	return m, err
 }
 
-// ways are all ways that a packet can go until it is translated or ends.
-func (t *Table) ways(p packet) ([]leaf, error) {
-	hooks := []nft.Hook{nft.Prerouting, nft.Forward}
-	switch {
-	case p.client == node && p.local:
-		hooks = []nft.Hook{nft.Output, nft.Input}
-	case p.client == node:
-		hooks = []nft.Hook{nft.Output}
-	case p.local:
-		hooks = []nft.Hook{nft.Prerouting, nft.Input}
+// fate is what became of a packet: whether it was translated, too.
+func (s *state) fate() end {
+	if s.end == through && s.original.IsValid() {
+		return translated
 	}
-	going, ended := []leaf{{through, &state{weight: 1}}}, []leaf(nil)
-	for _, hook := range hooks {
-		for _, c := range t.hooks[hook] {
-			var next []leaf
-			for _, g := range going {
-				list, err := t.chain(p, c, g.state)
-				if err != nil {
-					return nil, err
-				}
-				for _, l := range list {
-					switch {
-					case l.end == through:
-						next = append(next, l)
-					case l.end == masqueraded:
-						return nil, fmt.Errorf("chain %s masquerades", c.name)
-					default:
-						ended = append(ended, l)
-					}
-				}
-			}
-			going = next
-		}
-	}
-	return append(ended, going...), nil
+	return s.end
 }
 
 // admitted are the ways of clients from where they may come, and these networks. A
 // client is in one of the networks that it is asked for, or in none; all that are
 // admitted have to go the same ways.
-func admitted(ways []leaf) ([]leaf, []netip.Prefix, error) {
-	if !slices.ContainsFunc(ways, func(w leaf) bool { return len(w.where) > 0 }) {
+func admitted(ways []*state) ([]*state, []netip.Prefix, error) {
+	if !slices.ContainsFunc(ways, func(w *state) bool { return len(w.where) > 0 }) {
 		return ways, nil, nil
 	}
-	if !slices.ContainsFunc(ways, func(w leaf) bool { return w.end != dropped }) {
-		return []leaf{{dropped, &state{weight: 1}}}, nil, nil // wherever they come from
+	if !slices.ContainsFunc(ways, func(w *state) bool { return w.end != dropped }) {
+		return []*state{{weight: 1, end: dropped}}, nil, nil // wherever they come from
 	}
 	var sources []netip.Prefix
-	var groups [][]leaf
+	var groups [][]*state
 	var last []netip.Prefix
 	for _, w := range ways {
 		in := []netip.Prefix(nil)
@@ -116,8 +85,8 @@ func admitted(ways []leaf) ([]leaf, []netip.Prefix, error) {
 		groups[len(groups)-1] = append(groups[len(groups)-1], w)
 	}
 	for _, g := range groups {
-		if !slices.EqualFunc(g, groups[0], func(a, b leaf) bool {
-			return a.end == b.end && a.to == b.to && a.weight == b.weight && a.mark == b.mark
+		if !slices.EqualFunc(g, groups[0], func(a, b *state) bool {
+			return a.end == b.end && a.to == b.to && a.weight == b.weight && a.mark == b.mark && a.masqueraded == b.masqueraded
 		}) {
 			return nil, nil, fmt.Errorf("what happens depends on the source (%v)", sources)
 		}
@@ -132,10 +101,10 @@ func admitted(ways []leaf) ([]leaf, []netip.Prefix, error) {
 }
 
 // shares says how many connections end in which way.
-func shares(ways []leaf) string {
-	var sums [masqueraded + 1]float64
+func shares(ways []*state) string {
+	var sums [translated + 1]float64
 	for _, w := range ways {
-		sums[w.end] += w.weight
+		sums[w.fate()] += w.weight
 	}
 	var texts []string
 	for e, name := range map[end]string{translated: "go to endpoints", dropped: "are dropped", rejected: "are rejected", through: "are not translated"} {
@@ -147,31 +116,16 @@ func shares(ways []leaf) string {
 	return strings.Join(texts, ", ")
 }
 
-// after takes packets that have been translated on and out of the node, for masquerade
-// and affinity. What is not about affinity is alike for all endpoints.
-func (t *Table) after(p packet, m *met, ways []leaf) error {
-	type hidden struct {
-		known, masqueraded bool
-		mark, priority     uint32
-	}
-	var last hidden
+// translated is what becomes of packets that are translated: all are masqueraded, or
+// none is, and all clients are remembered for the same time.
+func (m *met) translated(ways []*state) error {
 	for i, w := range ways {
 		m.endpoints = append(m.endpoints, view.Endpoint{AddrPort: w.to, Share: w.weight})
-		if !last.known || last.mark != w.mark || last.priority != w.priority || len(w.asked) > 0 {
-			out := p
-			out.original, out.to, out.local = p.to, w.to, false
-			masqueraded, state, err := t.out(out, w.state)
-			if err != nil {
-				return err
-			}
-			last = hidden{true, masqueraded, w.mark, w.priority}
-			ways[i].state = state
-		}
-		if i > 0 && last.masqueraded != m.masqueraded {
+		if i > 0 && w.masqueraded != m.masqueraded {
 			return fmt.Errorf("some connections are masqueraded, some aren't")
 		}
-		m.masqueraded = last.masqueraded
-		affinity := affinity(ways[i].state)
+		m.masqueraded = w.masqueraded
+		affinity := affinity(w)
 		if i > 0 && affinity != m.affinity {
 			return fmt.Errorf("some endpoints are remembered for %s, %s for %s", m.affinity, w.to, affinity)
 		}
@@ -179,33 +133,6 @@ func (t *Table) after(p packet, m *met, ways []leaf) error {
 	}
 	m.endpoints = view.Gather(m.endpoints)
 	return nil
-}
-
-// out takes a packet through what comes behind translation at the same hook, and
-// through postrouting.
-func (t *Table) out(p packet, s *state) (masquerade bool, after *state, err error) {
-	first := nft.Prerouting
-	if p.client == node {
-		first = nft.Output
-	}
-	for _, c := range append(slices.Clone(t.hooks[first]), t.hooks[nft.Postrouting]...) {
-		if c.base.Hook == first && (c.base.Type == "nat" || c.base.Priority < natDest) {
-			continue
-		}
-		list, err := t.chain(p, c, s)
-		switch {
-		case err != nil:
-			return false, nil, err
-		case len(list) != 1:
-			return false, nil, fmt.Errorf("chain %s: what happens after translation depends on the source", c.name)
-		case list[0].end == masqueraded:
-			masquerade = true
-		case list[0].end != through:
-			return false, nil, fmt.Errorf("chain %s ends connections after translation", c.name)
-		}
-		s = list[0].state
-	}
-	return masquerade, s, nil
 }
 
 // affinity is how long the client of a packet is remembered: it was looked up in a

@@ -31,10 +31,10 @@ func (s *set) dynamic() bool { return s.Flags&unix.NFT_SET_EVAL != 0 }
 func (s *set) interval() bool { return s.Flags&unix.NFT_SET_INTERVAL != 0 }
 
 // find is the element with a key, nil if there is none.
-func (s *set) find(key string) *nft.Element {
+func (s *set) find(f nft.Family, key string) *nft.Element {
 	if s.interval() {
 		for i := range s.Elements {
-			if e := &s.Elements[i]; within(e, key) {
+			if e := &s.Elements[i]; s.Has(f, e, key) {
 				return e
 			}
 		}
@@ -58,11 +58,6 @@ func (s *set) find(key string) *nft.Element {
 		return &s.Elements[i]
 	}
 	return nil
-}
-
-// within says that a key of one field is in the range of an element.
-func within(e *nft.Element, key string) bool {
-	return e.Key <= key && (key <= e.KeyEnd || e.KeyEnd == "" && key == e.Key)
 }
 
 // nets are the networks of a set of addresses.

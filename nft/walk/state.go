@@ -111,14 +111,23 @@ type state struct {
 	registers
 	weight         float64
 	mark, priority uint32
-	to             netip.AddrPort // where it is translated to
-	stack          []frame
+	// from is where it comes from, if that is known, to where it goes to. original is
+	// where it went to before it was translated, if it was.
+	from, to, original netip.AddrPort
+	in                 string // the interface that it comes in by, if that is known
+	masqueraded        bool
+	// decided says at which end of the connection it is settled which address it has:
+	// no chain that translates that end is called again.
+	decided [2]bool
+	end     end
+	stack   []frame
 	// where are what has been assumed of the source.
 	where []assumption
 	// asked and updated are the sets that rules write to which the packet was
 	// looked up in, and written to.
 	asked   []*set
 	updated []update
+	trail   trail
 }
 
 type assumption struct {
@@ -143,6 +152,7 @@ func (s *state) clone() *state {
 	c := *s
 	c.stack = slices.Clone(s.stack)
 	c.where, c.asked, c.updated = slices.Clip(s.where), slices.Clip(s.asked), slices.Clip(s.updated)
+	c.trail = s.trail.clone()
 	return &c
 }
 

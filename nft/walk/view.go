@@ -32,26 +32,26 @@ type Options struct {
 }
 
 // View is what connections to each frontend that a set or map has a key for meet.
-func (t *Table) View(o Options) view.View {
+func (r *Ruleset) View(o Options) view.View {
 	v := view.View{}
-	t.AddTo(v, o)
+	r.AddTo(v, o)
 	return v
 }
 
 // AddTo adds to a View what connections meet.
-func (t *Table) AddTo(v view.View, o Options) {
-	for f, name := range t.frontends(o) {
+func (r *Ruleset) AddTo(v view.View, o Options) {
+	for f, name := range r.frontends(o) {
 		if o.Only != nil && !o.Only(name) {
 			continue
 		}
-		port, ok := t.port(f, o)
+		port, ok := r.port(f, o)
 		if !ok {
 			continue
 		}
 		port.Service = name
 		key := view.Key{Addr: f.addr, Protocol: f.protocol, Port: f.port}
 		if f.nodePort || slices.Contains(o.NodeAddrs, f.addr) && (o.NodePort == nil || o.NodePort(key)) {
-			key = view.NodePort(t.family == nft.IPv4, f.protocol, f.port)
+			key = view.NodePort(r.family == nft.IPv4, f.protocol, f.port)
 		}
 		if other, there := v[key]; there && !view.Same(other, port) {
 			port = view.Port{Service: name, Unclear: "not the same at all of the node's addresses"}
@@ -70,13 +70,12 @@ type frontend struct {
 
 // frontends are those that elements have as their keys, with the names of their
 // Service ports.
-func (t *Table) frontends(o Options) map[frontend]string {
+func (r *Ruleset) frontends(o Options) map[frontend]string {
 	full := []nft.Field{nft.DestAddr{}, nft.L4Proto{}, nft.DestPort{}}
-	fullType, _ := (&nft.Set{Key: full}).TypeIDs(t.family)
-	nodePortType, _ := (&nft.Set{Key: full[1:]}).TypeIDs(t.family)
+	fullType, _ := (&nft.Set{Key: full}).TypeIDs(r.family)
+	nodePortType, _ := (&nft.Set{Key: full[1:]}).TypeIDs(r.family)
 	found := map[frontend]string{}
-	for _, name := range slices.Sorted(maps.Keys(t.sets)) {
-		s := t.sets[name]
+	for _, s := range r.sets() {
 		if s.Flags&unix.NFT_SET_ANONYMOUS != 0 || s.dynamic() || s.interval() || s.KeyType != fullType && s.KeyType != nodePortType {
 			continue
 		}
@@ -85,8 +84,8 @@ func (t *Table) frontends(o Options) map[frontend]string {
 			f := frontend{nodePort: s.KeyType == nodePortType}
 			key := e.Key
 			if !f.nodePort {
-				f.addr, _ = netip.AddrFromSlice([]byte(key[:t.family.AddrLen()]))
-				key = key[t.family.AddrLen():]
+				f.addr, _ = netip.AddrFromSlice([]byte(key[:r.family.AddrLen()]))
+				key = key[r.family.AddrLen():]
 			}
 			f.protocol, f.port = proxy.Protocol(key[0]), binary.BigEndian.Uint16([]byte(key[4:6]))
 			service := e.Comment
@@ -99,30 +98,37 @@ func (t *Table) frontends(o Options) map[frontend]string {
 	return found
 }
 
+// sets are those of all tables, in order.
+func (r *Ruleset) sets() []*set {
+	var all []*set
+	for _, t := range r.tables {
+		for _, name := range slices.Sorted(maps.Keys(t.sets)) {
+			all = append(all, t.sets[name])
+		}
+	}
+	return all
+}
+
 // port is what connections to a frontend meet; ok is false if that is nothing.
-func (t *Table) port(f frontend, o Options) (p view.Port, ok bool) {
+func (r *Ruleset) port(f frontend, o Options) (p view.Port, ok bool) {
 	addrs := []netip.Addr{f.addr}
 	if f.nodePort {
 		addrs = o.NodeAddrs
 	}
 	for _, addr := range addrs {
-		if addr.Is4() != (t.family == nft.IPv4) {
+		if addr.Is4() != (r.family == nft.IPv4) {
 			continue
-		}
-		packet := packet{
-			to: netip.AddrPortFrom(addr, f.port), protocol: byte(f.protocol),
-			local: f.nodePort || slices.Contains(o.NodeAddrs, addr),
 		}
 		var all [clients]met
 		for c := range clients {
-			packet.client = c
+			q := &query{client: c, protocol: byte(f.protocol), World: World{Local: func(a netip.Addr) bool { return slices.Contains(o.NodeAddrs, a) }}}
 			var err error
-			if all[c], err = t.met(packet); err != nil {
+			if all[c], err = r.met(q, netip.AddrPortFrom(addr, f.port)); err != nil {
 				return view.Port{Unclear: err.Error()}, true
 			}
 		}
 		if all[pod].fate != through || all[node].fate != through || all[outside].fate != through {
-			return t.together(all), true
+			return r.together(all), true
 		}
 	}
 	return view.Port{}, false
@@ -132,7 +138,7 @@ func (t *Table) port(f frontend, o Options) (p view.Port, ok bool) {
 var fates = map[end]view.Fate{translated: view.Balanced, rejected: view.Rejected, dropped: view.Dropped}
 
 // together makes one of what each kind of client meets.
-func (t *Table) together(all [clients]met) view.Port {
+func (r *Ruleset) together(all [clients]met) view.Port {
 	p, n, out := all[pod], all[node], all[outside]
 	unclear := view.Port{Unclear: fmt.Sprintf("pods: %s; this node: %s; others: %s", p, n, out)}
 	port := view.Port{Fate: fates[out.fate], Sources: view.Union(n.sources)}
@@ -149,7 +155,7 @@ func (t *Table) together(all [clients]met) view.Port {
 		return unclear
 	}
 	port.Fate, port.Endpoints, port.Affinity = view.Balanced, n.endpoints, n.affinity
-	pods := t.pods.known()
+	pods := slices.ContainsFunc(r.tables, func(t *table) bool { return t.pods.known() })
 	// Those from outside who go where all go, and keep their address as pods do,
 	// although this node's is hidden, are under the policy Local.
 	local := !view.SameEndpoints(n.endpoints, out.endpoints) || n.masqueraded && !out.masqueraded
