@@ -78,7 +78,7 @@ The exit status is 0 without a difference, 1 with some, 2 in trouble.`,
 	flags := cmd.Flags()
 	d.source.addTo(flags)
 	flags.StringVarP(&d.output, "output", "o", "", "json for other programs")
-	flags.StringVar((*string)(&d.scope), "scope", string(proxy.ScopeAll), "which Services are desired: as the agent is told with its --scope")
+	flags.StringVar((*string)(&d.scope), "scope", string(proxy.ScopeAll), "which Services are desired, as with the agent's --scope (default: the scope that our tables in the kernel were made for)")
 	return cmd
 }
 
@@ -93,6 +93,8 @@ type differ struct {
 	scope   proxy.Scope
 	// known are addresses of this node's from its Node object.
 	known []netip.Addr
+	// onNode are the addresses of endpoints on this node.
+	onNode []netip.Addr
 }
 
 // comparison is what diff prints with -o json.

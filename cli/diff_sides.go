@@ -14,11 +14,7 @@ import (
 
 	"github.com/kube-verdict/kube-verdict/iptables"
 	"github.com/kube-verdict/kube-verdict/kubeproxy"
-	"github.com/kube-verdict/kube-verdict/nft"
-	"github.com/kube-verdict/kube-verdict/nft/chains"
-	"github.com/kube-verdict/kube-verdict/nft/kernel"
 	"github.com/kube-verdict/kube-verdict/nft/layout"
-	"github.com/kube-verdict/kube-verdict/nft/maps"
 	"github.com/kube-verdict/kube-verdict/nft/walk"
 	"github.com/kube-verdict/kube-verdict/proxy"
 	"github.com/kube-verdict/kube-verdict/view"
@@ -109,108 +105,81 @@ func (d *differ) desired(theirs bool) (side, error) {
 		return side{}, err
 	}
 	d.known = slices.Concat(local.NodePorts, local.Addresses)
-	config, err := d.config()
+	config, scope, err := d.config(theirs)
 	if err != nil {
 		return side{}, err
 	}
+	if scope == proxy.ScopeLabelled {
+		s.notes = append(s.notes, "desired are the Services of the scope labelled alone")
+	}
 	in := &input{}
 	for _, svc := range all.Services {
-		if _, others := svc.Labels[proxy.LabelProxyName]; !proxy.Handles(svc, d.scope) || theirs && others {
+		if _, others := svc.Labels[proxy.LabelProxyName]; !proxy.Handles(svc, scope) || theirs && others {
 			continue
 		}
 		model, problems := proxy.Build(svc, all.Slices[types.NamespacedName{Namespace: svc.Namespace, Name: svc.Name}], local.Node)
 		in.tell(errs, problems)
 		in.services = append(in.services, model)
+		d.onNode = append(d.onNode, model.OnNode()...)
 	}
 	s.view = config.Of(in.granted(errs))
 	return s, nil
 }
 
-// config is how pods are told, as flags say, or as our tables have it.
-func (d *differ) config() (view.Config, error) {
+// config is how pods are told, and which Services are desired: as flags say, or as our
+// tables have it. What kube-proxy serves does not depend on our scope.
+func (d *differ) config(theirs bool) (view.Config, proxy.Scope, error) {
 	config, err := d.options.layout()
 	if err != nil {
-		return view.Config{}, err
+		return view.Config{}, "", err
 	}
-	told := slices.ContainsFunc([]string{"pod-cidrs", "pod-interface", "masquerade-all"}, func(name string) bool {
-		return d.cmd.Flags().Changed(name)
-	})
-	if told {
-		return config.View(), nil
-	}
+	how, scope := view.Config{}, d.scope
 	// Who may not read the kernel compares manifests and dumps all the same.
 	if held, err := readKernel(config, false); err == nil && held.told {
-		return held.config.View(), nil
+		how = held.config.View()
+		if !theirs && !d.cmd.Flags().Changed("scope") {
+			scope = held.scope()
+		}
 	}
-	return view.Config{}, nil
+	if slices.ContainsFunc([]string{"pod-cidrs", "pod-interface", "masquerade-all"}, d.cmd.Flags().Changed) {
+		how = config.View()
+	}
+	return how, scope, nil
 }
 
 // kernel is what our tables do.
 func (d *differ) kernel(other view.View) (side, error) {
-	conn, err := kernel.Open(0)
-	if err != nil {
-		return side{}, err
-	}
-	defer func() { _ = conn.Close() }()
 	addrs, err := d.nodeAddrs()
 	if err != nil {
 		return side{}, err
 	}
-	s := side{view: view.View{}}
-	onlooker, there := kernel.NewOnlooker(conn), false
-	for _, f := range []nft.Family{nft.IPv4, nft.IPv6} {
-		held, err := onlooker.Look(nft.ID{Family: f, Name: layout.TableName})
-		if err != nil {
-			return side{}, err
-		}
-		if held == nil {
-			continue
-		}
-		there = true
-		if held.Bypassed() {
-			s.notes = []string{"packets pass by our tables, as in the scope shadow: compared is what they would do"}
-			if err := engage(held); err != nil {
-				return side{}, err
-			}
-		}
-		walk.Compile(held).AddTo(s.view, walk.Options{
-			NodeAddrs: addrs,
-			// A Service may have one of the node's addresses as its own.
-			NodePort: func(key view.Key) bool { _, own := other[key]; return !own },
-		})
+	held, err := d.held()
+	if err != nil {
+		return side{}, err
 	}
-	if !there {
+	if !held.any() {
 		return side{}, fmt.Errorf("this network namespace has no table %s of ours: is the agent running here, or has kube-verdict apply been?", layout.TableName)
 	}
-	return s, nil
+	s := side{}
+	bypassed := false
+	s.view, bypassed, err = held.view(walk.Options{
+		NodeAddrs: addrs, OnNode: d.onNode,
+		// A Service may have one of the node's addresses as its own.
+		NodePort: func(key view.Key) bool { _, own := other[key]; return !own },
+	})
+	if bypassed {
+		s.notes = []string{passedBy}
+	}
+	return s, err
 }
 
-// engage gives the chains that the kernel calls the rules that they have when packets
-// do not pass by: those of the layout that has these sets.
-func engage(held *nft.Held) error {
-	for _, tables := range [][]*nft.Table{maps.NewLayout(layout.Config{}).Tables(), chains.NewLayout(layout.Config{}).Tables()} {
-		for _, t := range tables {
-			others := slices.ContainsFunc(t.Sets, func(s *nft.Set) bool { return held.Sets[s.Name] == nil })
-			if t.Family != held.Family || others {
-				continue
-			}
-			for _, c := range t.Chains {
-				to := held.Chains[c.Name]
-				if c.Base == nil || to == nil {
-					continue
-				}
-				for i := range c.Rules {
-					rule, err := c.Rules[i].Held(t.Family)
-					if err != nil {
-						return err
-					}
-					to.Rules = append(to.Rules, rule)
-				}
-			}
-			return nil
-		}
+// held is what the kernel has of ours.
+func (d *differ) held() (*held, error) {
+	config, err := d.options.layout()
+	if err != nil {
+		return nil, err
 	}
-	return nil
+	return readKernel(config, false)
 }
 
 // nodeAddrs are all addresses that are this node's: the machine's, and those that

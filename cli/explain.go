@@ -56,7 +56,7 @@ need not be given: they are told from what the kernel holds.`,
 	flags.StringVar(&e.from, "from", "", `the packet's source: an address, or "node" for this node itself`)
 	flags.StringVar(&e.to, "to", "", "the packet's destination, as in 10.96.0.10:53/udp or [fd00:10:96::a]:80/tcp")
 	flags.StringVar(&e.in, "in", "", "the interface that the packet comes in by (default: the one that its source is routed to)")
-	flags.StringVar(&e.rules, "rules", "", "follow the packet through the rules that the kernel holds (kernel) or those that are wanted (desired)")
+	flags.StringVar(&e.rules, "rules", "", "follow the packet through the rules that the kernel holds (kernel), those of kube-proxy in its nftables mode (kube-proxy), or those that are wanted (desired)")
 	return cmd
 }
 
@@ -130,7 +130,7 @@ func (e *explainer) service(text string) error {
 		local.NodePorts = at
 	}
 	in := explain.Input{
-		Slices: all.Slices[name], Node: local.Node, Layout: kernel.layout, Kernel: kernel.tables, Remembered: kernel.remembered, Connections: kernel.connections, NotSeen: all.notSeen,
+		Slices: all.Slices[name], Node: local.Node, Layout: kernel.layout, Scope: kernel.scope(), Config: kernel.config.View(), Kernel: kernel.tables, Remembered: kernel.remembered, Connections: kernel.connections, NotSeen: all.notSeen,
 	}
 	if notSeen != "" {
 		in.NotSeen = append(in.NotSeen, notSeen)
@@ -148,8 +148,14 @@ func (e *explainer) service(text string) error {
 	if in.Service == nil {
 		return noService(name, all.Services)
 	}
+	if in.Met, _, err = kernel.engaged(); err != nil {
+		return err
+	}
 	report := explain.Of(in)
-	return e.print(report, report.Write)
+	if err := e.print(report, report.Write); err != nil || !report.Wrong() {
+		return err
+	}
+	return &statusError{status: statusDifferent}
 }
 
 func parseName(text string) (types.NamespacedName, error) {

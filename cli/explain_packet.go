@@ -9,16 +9,18 @@ import (
 	"github.com/kube-verdict/kube-verdict/agent"
 	"github.com/kube-verdict/kube-verdict/dataplane"
 	"github.com/kube-verdict/kube-verdict/explain"
+	"github.com/kube-verdict/kube-verdict/kubeproxy"
 	"github.com/kube-verdict/kube-verdict/nft"
-	"github.com/kube-verdict/kube-verdict/nft/eval"
 	"github.com/kube-verdict/kube-verdict/nft/layout"
 	"github.com/kube-verdict/kube-verdict/nft/maps"
+	"github.com/kube-verdict/kube-verdict/nft/walk"
 	"github.com/kube-verdict/kube-verdict/proxy"
 )
 
 // Whose rules a packet is followed through.
 const (
 	rulesKernel  = "kernel"
+	rulesProxy   = "kube-proxy"
 	rulesDesired = "desired"
 )
 
@@ -28,8 +30,8 @@ func (e *explainer) packet() error {
 	if err != nil {
 		return fmt.Errorf("--to: %w", err)
 	}
-	if e.rules != "" && e.rules != rulesKernel && e.rules != rulesDesired {
-		return fmt.Errorf("--rules %s: must be %s or %s", e.rules, rulesKernel, rulesDesired)
+	if !slices.Contains([]string{"", rulesKernel, rulesProxy, rulesDesired}, e.rules) {
+		return fmt.Errorf("--rules %s: must be %s, %s or %s", e.rules, rulesKernel, rulesProxy, rulesDesired)
 	}
 	config, err := e.options.layout()
 	if err != nil {
@@ -43,7 +45,7 @@ func (e *explainer) packet() error {
 	if err != nil {
 		return err
 	}
-	packet := eval.Packet{Dest: to, Protocol: uint8(protocol), In: e.in}
+	packet := walk.Packet{Dest: to, Protocol: uint8(protocol), In: e.in}
 	if e.from == "node" {
 		packet.Source = netip.AddrPortFrom(world.sourceTo(to.Addr()), ephemeral)
 		if !packet.Source.Addr().IsValid() {
@@ -59,11 +61,11 @@ func (e *explainer) packet() error {
 			packet.In = world.interfaceOf(from.Unmap())
 		}
 	}
-	way, err := explain.Follow(ruleset.Ruleset, packet, eval.World{Local: world.local, SourceTo: world.sourceTo}, ruleset.services...)
+	way, err := explain.Follow(ruleset.of(to.Addr()), packet, walk.World{Local: world.local, SourceTo: world.sourceTo}, kubeproxy.PortOfChain, ruleset.services...)
 	if err != nil {
 		return err
 	}
-	way.Rules = ruleset.whose
+	way.Rules, way.Notes = ruleset.whose, ruleset.notes
 	return e.print(way, way.Write)
 }
 
@@ -72,36 +74,93 @@ const ephemeral = 40000
 
 // ruleset is what to follow the packet through.
 type ruleset struct {
-	*eval.Ruleset
-	whose string
+	tables []*nft.Held
+	whose  string
+	notes  []string
 	// services and node, which are this node's addresses, are what objects tell, if
 	// they were read.
 	services []proxy.Service
 	node     []netip.Addr
 }
 
+// of are the tables of an address's family, ready to be followed.
+func (r *ruleset) of(addr netip.Addr) *walk.Ruleset {
+	tables := slices.DeleteFunc(slices.Clone(r.tables), func(t *nft.Held) bool { return t.Family != nft.FamilyOf(addr) })
+	return walk.Compile(tables...)
+}
+
 func (e *explainer) ruleset(config layout.Config) (*ruleset, error) {
-	if e.rules == rulesKernel || e.rules == "" && len(e.source.files) == 0 {
-		kernel, err := readKernel(config, e.told())
-		switch {
-		case err == nil && kernel.any():
-			return e.held(kernel)
-		case e.rules == rulesKernel && err != nil:
-			return nil, err
-		case e.rules == rulesKernel:
-			return nil, errors.New("the kernel holds no table of ours in this network namespace: nothing is programmed here (--rules desired follows what would be)")
-		case err != nil:
-			fmt.Fprintf(e.cmd.ErrOrStderr(), "warning: the kernel's rules can't be read, so that those are followed that are wanted: %v\n", err)
+	if e.rules == rulesDesired || e.rules == "" && len(e.source.files) > 0 {
+		return e.desired(config)
+	}
+	r, err := e.installed(config)
+	switch {
+	case err == nil && len(r.tables) > 0:
+		if len(e.source.files) > 0 {
+			_, err = e.everything(r)
+		}
+		return r, err
+	case e.rules != "" && err != nil:
+		return nil, err
+	case e.rules == rulesProxy:
+		return nil, errors.New("kube-proxy has no nftables rules in this network namespace; those of its iptables mode are compared by kube-verdict diff")
+	case e.rules == rulesKernel:
+		return nil, errors.New("the kernel holds no table of ours in this network namespace: nothing is programmed here (--rules desired follows what would be)")
+	case err != nil:
+		fmt.Fprintf(e.cmd.ErrOrStderr(), "warning: the kernel's rules can't be read, so that those are followed that are wanted: %v\n", err)
+	}
+	return e.desired(config)
+}
+
+// installed are the kernel's tables of Service traffic: ours together with kube-proxy's,
+// as packets meet both; those that packets pass by, as they would be without that.
+func (e *explainer) installed(config layout.Config) (*ruleset, error) {
+	kernel, err := readKernel(config, e.told())
+	if err != nil {
+		return nil, err
+	}
+	theirs, err := kubeproxy.Tables()
+	if err != nil {
+		return nil, err
+	}
+	ours, bypassed, err := kernel.engaged()
+	r := &ruleset{tables: ours, whose: "the rules that the kernel holds"}
+	switch {
+	case e.rules == rulesProxy || len(ours) == 0:
+		r.tables, r.whose = theirs, "kube-proxy's rules in the kernel"
+	case bypassed:
+		r.notes = append(r.notes, passedBy)
+		if len(theirs) > 0 {
+			r.notes = append(r.notes, "--rules kube-proxy follows the rules that are in force.")
+		}
+	default:
+		r.tables = append(r.tables, theirs...)
+		if len(theirs) > 0 {
+			r.whose += ", ours and kube-proxy's"
 		}
 	}
+	return r, err
+}
+
+// desired are the tables that objects ask for.
+func (e *explainer) desired(config layout.Config) (*ruleset, error) {
 	r := &ruleset{whose: "the rules that are wanted"}
 	networks, err := e.everything(r)
 	if err != nil {
 		return nil, err
 	}
 	contents, err := dataplane.Contents(maps.NewLayout(config), networks, r.services)
-	r.Ruleset = eval.NewRuleset(contents...)
-	return r, err
+	if err != nil {
+		return nil, err
+	}
+	for i := range contents {
+		held, err := contents[i].Held()
+		if err != nil {
+			return nil, err
+		}
+		r.tables = append(r.tables, held)
+	}
+	return r, nil
 }
 
 // everything reads the objects for a ruleset, and gives the cluster's networks.
@@ -121,49 +180,6 @@ func (e *explainer) everything(r *ruleset) (layout.Networks, error) {
 	local, err := e.options.local(all.Nodes[name])
 	r.services, r.node = input.granted(e.cmd.ErrOrStderr()), slices.Concat(local.Addresses, local.NodePorts)
 	return input.networks, err
-}
-
-// held is what the kernel holds, to be followed. Where Services have chains of
-// their own, their rules are known by what the Services should have.
-func (e *explainer) held(h *held) (*ruleset, error) {
-	r := &ruleset{whose: "the rules that the kernel holds"}
-	if h.ownChains() || len(e.source.files) > 0 {
-		if _, err := e.everything(r); err != nil {
-			return nil, fmt.Errorf("the kernel has chains for each Service, whose rules are known by the Services: %w (or give them with -f and --rules kernel)", err)
-		}
-	}
-	var own []nft.OwnChain
-	for i := range r.services {
-		own = h.layout.OwnChains(own, &r.services[i])
-	}
-	var all []nft.Contents
-	for _, t := range h.layout.Tables() {
-		table := *t
-		named := map[string]*nft.Chain{}
-		for _, o := range own {
-			if o.Table != t {
-				continue
-			}
-			named[o.Chain.Name] = o.Chain
-			if o.Set != nil {
-				table.Sets = append(table.Sets[:len(table.Sets):len(table.Sets)], o.Set)
-			}
-		}
-		c := eval.Held(&table, h.tables[t.ID()], func(name string) *nft.Chain {
-			if chain := named[name]; chain != nil {
-				return chain
-			}
-			return h.layout.Chain(t, name)
-		})
-		for _, set := range c.Sets {
-			if remembered, ok := h.remembered[t.ID()][set.Name]; ok {
-				c.Elements[set] = remembered
-			}
-		}
-		all = append(all, c)
-	}
-	r.Ruleset = eval.NewRuleset(all...)
-	return r, nil
 }
 
 // surroundings is what is known of the network around: this machine's, in this

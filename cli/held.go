@@ -1,7 +1,9 @@
 package cli
 
 import (
+	"cmp"
 	"fmt"
+	gomaps "maps"
 	"net/netip"
 	"slices"
 
@@ -15,7 +17,10 @@ import (
 	"github.com/kube-verdict/kube-verdict/nft/kernel"
 	"github.com/kube-verdict/kube-verdict/nft/layout"
 	"github.com/kube-verdict/kube-verdict/nft/maps"
+	"github.com/kube-verdict/kube-verdict/nft/walk"
+	"github.com/kube-verdict/kube-verdict/proxy"
 	"github.com/kube-verdict/kube-verdict/trace"
+	"github.com/kube-verdict/kube-verdict/view"
 )
 
 // held is what the kernel of this network namespace has of ours.
@@ -32,65 +37,112 @@ type held struct {
 }
 
 // readKernel reads our tables. The layout and its configuration are those that they
-// were made with, if that can be told; flags that are asked for come first.
+// say they were made with; flags that are asked for come first.
 func readKernel(config layout.Config, asked bool) (*held, error) {
 	conn, err := kernel.Open(0)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { _ = conn.Close() }()
-	h := &held{tables: map[nft.ID]*nft.Held{}, remembered: map[nft.ID]map[string][]nft.Element{}, connections: map[nft.ID][]connections.Count{}}
-	var all []*nft.Held
+	h := &held{config: config, tables: map[nft.ID]*nft.Held{}, remembered: map[nft.ID]map[string][]nft.Element{}, connections: map[nft.ID][]connections.Count{}}
 	counted := false
 	services, _ := maps.Counted()
-	for _, t := range maps.NewLayout(config).Tables() {
-		table, err := conn.Read(t.ID())
+	var all []*nft.Held
+	for _, id := range dataplane.IDs(maps.NewLayout(config)) {
+		table, err := conn.Read(id)
 		if err != nil {
 			return nil, err
 		}
-		all = append(all, table)
 		if table == nil {
 			continue
 		}
-		h.tables[t.ID()], h.remembered[t.ID()] = table, map[string][]nft.Element{}
+		all = append(all, table)
+		h.tables[id] = table
 		if s := table.Sets[services]; s != nil && s.Counted {
 			counted = true
-			if h.connections[t.ID()], err = connections.New(conn, t.ID()).Counts(); err != nil {
+			if h.connections[id], err = connections.New(conn, id).Counts(); err != nil {
 				return nil, err
 			}
 		}
-		for name, set := range table.Sets {
-			if set.Flags&unix.NFT_SET_EVAL == 0 {
-				continue // all of it has been read
-			}
-			if h.remembered[t.ID()][name], err = conn.Elements(t.ID(), name); err != nil {
-				return nil, fmt.Errorf("table %s: %w", t.ID(), err)
-			}
+		if h.remembered[id], err = remember(conn, table); err != nil {
+			return nil, err
 		}
 	}
-	signs := maps.Signs()
-	tall := slices.ContainsFunc(all, func(t *nft.Held) bool { return t != nil && t.Sets["nodeports"] != nil })
-	if tall {
-		signs = chains.Signs()
+	found, name, ok := layout.StoredIn(all)
+	if h.told = ok && !asked; h.told {
+		h.config = found
+	} else if !asked {
+		h.config.PodCIDRs = h.podCIDRs() // of an older release
 	}
-	h.config = config
-	if found, ok := signs.ConfigOf(all); ok && !asked {
-		h.config, h.told = found, true
-	}
-	h.config.Counted = counted
+	h.config.Scope, h.config.Counted = found.Scope, counted
 	h.layout = maps.NewLayout(h.config)
-	if tall {
+	if name == layout.Chains || !ok && slices.ContainsFunc(all, func(t *nft.Held) bool { return t.Sets["nodeports"] != nil }) {
 		h.layout = chains.NewLayout(h.config)
 	}
 	return h, nil
 }
 
+// remember reads what rules have written into sets, and gives it by set.
+func remember(conn *kernel.Conn, table *nft.Held) (map[string][]nft.Element, error) {
+	all := map[string][]nft.Element{}
+	for name, set := range table.Sets {
+		if set.Flags&unix.NFT_SET_EVAL == 0 {
+			continue // all of it has been read
+		}
+		elements, err := conn.Elements(table.ID, name)
+		if err != nil {
+			return nil, fmt.Errorf("table %s: %w", table.ID, err)
+		}
+		all[name], set.Elements = elements, elements
+	}
+	return all, nil
+}
+
 // any says whether there is a table of ours.
 func (h *held) any() bool { return len(h.tables) > 0 }
 
-// ownChains says that the rules of single Services are in chains of their own, which
-// only the Services tell.
-func (h *held) ownChains() bool { return h.layout.Memory(h.layout.Tables()[0]).Remembered == nil }
+// scope is the scope that the tables were made for.
+func (h *held) scope() proxy.Scope { return cmp.Or(h.config.Scope, proxy.ScopeAll) }
+
+// passedBy is what is said of tables that packets pass by.
+const passedBy = "Packets pass by these tables (scope shadow): this is what they would do."
+
+// engaged are our tables as they are when packets do not pass by them, and whether
+// packets do.
+func (h *held) engaged() (tables []*nft.Held, bypassed bool, err error) {
+	for _, t := range h.layout.Tables() {
+		held := h.tables[t.ID()]
+		if held == nil {
+			continue
+		}
+		if held.Bypassed() {
+			bypassed = true
+			whole, err := (&nft.Contents{Table: t}).Held()
+			if err != nil {
+				return nil, false, err
+			}
+			copied := *held
+			held, copied.Chains = &copied, gomaps.Clone(held.Chains)
+			for name, c := range whole.Chains {
+				if held.Chains[name] != nil && c.Base != nil {
+					held.Chains[name] = c
+				}
+			}
+		}
+		tables = append(tables, held)
+	}
+	return tables, bypassed, nil
+}
+
+// view is what our tables do.
+func (h *held) view(o walk.Options) (v view.View, bypassed bool, err error) {
+	tables, bypassed, err := h.engaged()
+	v = view.View{}
+	for _, t := range tables {
+		walk.Compile(t).AddTo(v, o)
+	}
+	return v, bypassed, err
+}
 
 // nodePorts are the addresses at which the tables have NodePorts of these Services,
 // in order.

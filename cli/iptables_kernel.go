@@ -6,9 +6,9 @@ import (
 	"net/netip"
 	"slices"
 
+	"github.com/kube-verdict/kube-verdict/dataplane"
 	"github.com/kube-verdict/kube-verdict/iptables"
-	"github.com/kube-verdict/kube-verdict/nft/kernel"
-	"github.com/kube-verdict/kube-verdict/nft/layout"
+	"github.com/kube-verdict/kube-verdict/nft/maps"
 	"github.com/kube-verdict/kube-verdict/nft/walk"
 	"github.com/kube-verdict/kube-verdict/proxy"
 	"github.com/kube-verdict/kube-verdict/view"
@@ -28,19 +28,13 @@ func (s *iptablesSaver) kernel(config *iptables.Config) ([]proxy.Service, error)
 	if !h.any() {
 		return nil, errors.New(`the kernel has no table of kube-verdict in this network namespace: "run" or "apply" makes them`)
 	}
-	conn, err := kernel.Open(0)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = conn.Close() }()
-	looker := kernel.NewOnlooker(conn)
-	have, _, err := walk.Read(looker, layout.TableName, walk.Options{})
+	have, _, err := h.view(walk.Options{})
 	if err != nil {
 		return nil, err
 	}
 	// Once more, with what shows in it: which addresses are this node's.
 	known := h.kinds(have)
-	if have, _, err = walk.Read(looker, layout.TableName, walk.Options{NodeAddrs: known.nodeAddrs, NodePort: known.nodePort}); err != nil {
+	if have, _, err = h.view(walk.Options{NodeAddrs: known.nodeAddrs, NodePort: known.nodePort}); err != nil {
 		return nil, err
 	}
 	services, unknown := view.Model(have, func(key view.Key) view.Origin { return known.origin(key, have[key]) })
@@ -61,8 +55,8 @@ func (s *iptablesSaver) kernel(config *iptables.Config) ([]proxy.Service, error)
 // podCIDRs are those that our tables have.
 func (h *held) podCIDRs() []netip.Prefix {
 	var all []netip.Prefix
-	for _, table := range h.layout.Tables() {
-		held := h.tables[table.ID()]
+	for _, id := range dataplane.IDs(maps.NewLayout(h.config)) {
+		held := h.tables[id]
 		if held == nil || held.Sets["pod-cidrs"] == nil {
 			continue
 		}

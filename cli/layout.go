@@ -11,24 +11,18 @@ import (
 	"github.com/kube-verdict/kube-verdict/nft/maps"
 )
 
-// The layouts by name.
-const (
-	layoutMaps   = "maps"
-	layoutChains = "chains"
-)
-
 func addLayout(flags *pflag.FlagSet, name *string) {
-	flags.StringVar(name, "layout", layoutMaps,
+	flags.StringVar(name, "layout", layout.Maps,
 		`shape of the tables: maps, or chains for a chain for each Service port and endpoint, named as in kube-proxy's iptables rules (to read; "run" has the feature gate ChainLayout for it)`)
 }
 
 // layoutNamed is the layout of that name.
 func layoutNamed(name string, c layout.Config) (dataplane.Layout, error) {
 	switch name {
-	case layoutMaps:
+	case layout.Maps:
 		return maps.NewLayout(c), nil
-	case layoutChains:
+	case layout.Chains:
 		return chains.NewLayout(c), nil
 	}
-	return nil, fmt.Errorf("--layout %s: must be %s or %s", name, layoutMaps, layoutChains)
+	return nil, fmt.Errorf("--layout %s: must be %s or %s", name, layout.Maps, layout.Chains)
 }

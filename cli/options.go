@@ -14,6 +14,7 @@ import (
 	"github.com/kube-verdict/kube-verdict/agent"
 	"github.com/kube-verdict/kube-verdict/agent/config"
 	"github.com/kube-verdict/kube-verdict/nft/layout"
+	"github.com/kube-verdict/kube-verdict/proxy"
 )
 
 // options are the flags that all commands share.
@@ -59,7 +60,7 @@ func (o *options) node() (string, error) {
 
 // layout is the configuration of the tables that the flags ask for.
 func (o *options) layout() (layout.Config, error) {
-	c := layout.Config{MasqueradeBit: o.config.MasqueradeBit, MasqueradeAll: o.config.MasqueradeAll, PodInterface: o.config.DetectLocal.PodInterface}
+	c := layout.Config{MasqueradeBit: o.config.MasqueradeBit, MasqueradeAll: o.config.MasqueradeAll, PodInterface: o.config.DetectLocal.PodInterface, Scope: proxy.ScopeAll}
 	if o.podCIDRsOfNode() {
 		c.PodCIDRs = agent.AnyPods()
 	}

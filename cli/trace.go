@@ -16,6 +16,7 @@ import (
 	"github.com/kube-verdict/kube-verdict/nft"
 	"github.com/kube-verdict/kube-verdict/nft/kernel"
 	"github.com/kube-verdict/kube-verdict/nft/layout"
+	"github.com/kube-verdict/kube-verdict/nft/walk"
 	"github.com/kube-verdict/kube-verdict/trace"
 )
 
@@ -88,7 +89,13 @@ func (t *tracer) run(args []string) error {
 	if err != nil {
 		return err
 	}
-	scene := &explain.Scene{Layout: held.layout, Kernel: held.tables, Interface: interfaceName, Local: ways.local}
+	scene := &explain.Scene{Kernel: held.tables, Rules: map[nft.Family]*walk.Ruleset{}, Interface: interfaceName, Local: ways.local}
+	for id, table := range held.tables {
+		scene.Rules[id.Family] = walk.Compile(table)
+		if table.Bypassed() {
+			defer fmt.Fprintln(t.cmd.ErrOrStderr(), "note: packets pass by our tables (scope shadow), so that none of our rules is shown; kube-verdict explain --from --to says what they would do")
+		}
+	}
 	opened, err := kernel.OpenTracer(0, trace.Tables(frontends, t.rate))
 	if err != nil {
 		return err

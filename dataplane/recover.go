@@ -31,7 +31,6 @@ func (w *Writer) Recover(wanted func(proxy.Name) bool, kind func(proxy.Name, vie
 			name, ok := nameOf(comment)
 			return ok && wanted(name)
 		}
-		withLiterals(held)
 		walk.Compile(held).AddTo(found, walk.Options{Only: named})
 		collect(clusterIPs, held.Sets["cluster-ips"])
 		collect(hairpins, held.Sets["hairpin"])
@@ -55,17 +54,6 @@ func (w *Writer) Recover(wanted func(proxy.Name) bool, kind func(proxy.Name, vie
 		}
 	}
 	return services, nil
-}
-
-// withLiterals has the sets that are written within rules among the others.
-func withLiterals(held *nft.Held) {
-	for _, chain := range held.Chains {
-		for i := range chain.Rules {
-			if set := chain.Rules[i].Literal; set != nil {
-				held.Sets[set.Name] = set
-			}
-		}
-	}
 }
 
 // nameOf is the Service that a comment names.

@@ -9,7 +9,9 @@ import (
 	"strings"
 
 	"github.com/kube-verdict/kube-verdict/nft"
+	"github.com/kube-verdict/kube-verdict/nft/walk"
 	"github.com/kube-verdict/kube-verdict/proxy"
+	"github.com/kube-verdict/kube-verdict/view"
 )
 
 // held is what the kernel has of a set, by key.
@@ -80,6 +82,7 @@ func (b *builder) compare(svc *proxy.Service) *compared {
 		c.chains(b, t, chains[t])
 	}
 	if c.known && c.result.State != Nothing {
+		c.result.Besides, c.result.Differences = c.result.Differences, b.behaviour(svc)
 		c.result.State = Agrees
 		switch {
 		case c.missing > 0 && c.there == 0:
@@ -89,6 +92,26 @@ func (b *builder) compare(svc *proxy.Service) *compared {
 		}
 	}
 	return c
+}
+
+// behaviour is what connections to the Service meet otherwise in the kernel than they
+// should. Rules and elements that make no difference are none.
+func (b *builder) behaviour(svc *proxy.Service) []string {
+	want, have := b.input.Config.Of([]proxy.Service{*svc}), view.View{}
+	for _, held := range b.input.Met {
+		walk.Compile(held).AddTo(have, walk.Options{
+			NodeAddrs: slices.Concat(b.node.NodePorts, b.node.Addresses), OnNode: svc.OnNode(),
+			NodePort: func(key view.Key) bool { _, own := want[key]; return !own },
+			Only:     func(name string) bool { return names(name, svc.Name) },
+		})
+	}
+	var all []string
+	for _, d := range view.Compare(want, have) {
+		for _, f := range d.Findings {
+			all = append(all, f.Text("the Service", "the kernel"))
+		}
+	}
+	return all
 }
 
 func frontendKey(addr netip.Addr, protocol proxy.Protocol, port uint16) string {

@@ -15,6 +15,7 @@ import (
 	"github.com/kube-verdict/kube-verdict/nft"
 	"github.com/kube-verdict/kube-verdict/nft/layout"
 	"github.com/kube-verdict/kube-verdict/proxy"
+	"github.com/kube-verdict/kube-verdict/view"
 )
 
 // Layout is the shape of our tables. There are two: nft/maps and nft/chains.
@@ -43,8 +44,14 @@ type Input struct {
 	// Others are all other Services, which may have some of its frontends.
 	Others []proxy.Service
 	Layout Layout
-	// Kernel is what the kernel has of our tables; nil if it could not be read.
+	// Scope is the one that the kernel's tables were made for, and Config how they tell
+	// pods.
+	Scope  proxy.Scope
+	Config view.Config
+	// Kernel is what the kernel has of our tables; nil if it could not be read. Met is
+	// the same as packets meet it, or would in the scope shadow.
 	Kernel map[nft.ID]*nft.Held
+	Met    []*nft.Held
 	// Remembered are the clients that session affinity keeps, by table and set.
 	Remembered map[nft.ID]map[string][]nft.Element
 	// Connections are those that the maps have counted, by table; nothing of a table
@@ -56,13 +63,19 @@ type Input struct {
 
 // Of makes the Report of a Service.
 func Of(in Input) *Report {
+	r := of(in)
+	r.Verdict = r.verdict()
+	return r
+}
+
+func of(in Input) *Report {
 	svc := in.Service
 	b := &builder{input: &in, node: in.Node, name: proxy.Name{Namespace: svc.Namespace, Name: svc.Name}}
 	r := &Report{
 		Service: b.name.String(), Node: in.Node.Name, Zone: in.Node.Zone, NotSeen: in.NotSeen,
 		Definition: definition(svc), Selector: svc.Spec.Selector, Pods: b.pods(), Ports: []Port{}, Kernel: Kernel{State: Unknown},
 	}
-	if !proxy.Handles(svc, proxy.ScopeAll) {
+	if !proxy.Handles(svc, cmp.Or(in.Scope, proxy.ScopeAll)) {
 		r.NotOurs = notOurs(svc)
 		return r
 	}
@@ -108,7 +121,7 @@ func notOurs(svc *corev1.Service) string {
 	case name != "":
 		return fmt.Sprintf("its label %s says that the proxy %q serves it", proxy.LabelProxyName, name)
 	}
-	return "it is left to another proxy"
+	return fmt.Sprintf("this node's tables serve only Services with the label %s=true, or that name this proxy (scope labelled); another proxy serves this one", proxy.LabelServe)
 }
 
 // port is one Service port in one family.

@@ -6,7 +6,8 @@ import (
 	"slices"
 
 	"github.com/kube-verdict/kube-verdict/nft"
-	"github.com/kube-verdict/kube-verdict/nft/eval"
+	"github.com/kube-verdict/kube-verdict/nft/layout"
+	"github.com/kube-verdict/kube-verdict/nft/walk"
 	"github.com/kube-verdict/kube-verdict/proxy"
 )
 
@@ -19,6 +20,8 @@ type Way struct {
 	Sender string `json:"sender"`
 	// Rules says whose rules were followed: the kernel's, or those that are wanted.
 	Rules string `json:"rules"`
+	// Notes are what the rules alone do not tell.
+	Notes []string `json:"notes,omitempty"`
 	// Service is the Service port that the address leads to, empty for none.
 	Service string `json:"service,omitempty"`
 	// Steps are the rules that every such packet comes by. Branches follow, one
@@ -55,8 +58,8 @@ type Step struct {
 	Table string `json:"table"`
 	Hook  string `json:"hook"`
 	Chain string `json:"chain"`
-	Rule  int    `json:"rule,omitempty"` // from 1 on; 0 for one that is not ours
-	// Handle is the number by which the kernel knows a rule that is not ours.
+	Rule  int    `json:"rule,omitempty"` // from 1 on; 0 for a policy, or one that was not read
+	// Handle is the number by which the kernel knows a rule that was not read.
 	Handle uint64 `json:"handle,omitempty"`
 	Text   string `json:"text"`
 	// Matched says that the rule was for this packet.
@@ -79,15 +82,16 @@ type Lookup struct {
 
 // Follow says what becomes of a packet in a ruleset. The Services, as far as they
 // are known, tell what rules don't: our rules are the same for both internal
-// traffic policies, and kube-proxy's chains are not.
-func Follow(r *eval.Ruleset, p eval.Packet, world eval.World, services ...proxy.Service) (*Way, error) {
+// traffic policies, and kube-proxy's chains are not. portOf is the Service port that
+// one of kube-proxy's chains is named for.
+func Follow(r *walk.Ruleset, p walk.Packet, world walk.World, portOf func(chain string) string, services ...proxy.Service) (*Way, error) {
 	outcomes, err := r.Follow(p, world)
 	if err != nil {
 		return nil, err
 	}
 	w := &Way{
 		From: p.Source.Addr().String(), To: p.Dest.String(), Protocol: proxy.Protocol(p.Protocol).String(), Sender: sender(p),
-		Service: servicePort(outcomes), Steps: []Step{}, Branches: []Branch{},
+		Service: servicePort(outcomes, portOf), Steps: []Step{}, Branches: []Branch{},
 	}
 	words := words{full: w.Service, protocol: proxy.Protocol(p.Protocol), dest: p.Dest, nodePort: world.Local(p.Dest.Addr()), guarded: guarded(outcomes[0].Steps), local: internalLocal(services, p)}
 	common := shared(outcomes)
@@ -101,15 +105,15 @@ func Follow(r *eval.Ruleset, p eval.Packet, world eval.World, services ...proxy.
 }
 
 // guarded says that only some clients may use the packet's destination.
-func guarded(steps []eval.Step) bool {
-	return slices.ContainsFunc(steps, func(s eval.Step) bool {
-		return slices.ContainsFunc(s.Lookups, func(l eval.Lookup) bool { return l.Set.Name == "guarded" && l.Element != nil })
+func guarded(steps []walk.Step) bool {
+	return slices.ContainsFunc(steps, func(s walk.Step) bool {
+		return slices.ContainsFunc(s.Lookups, func(l walk.Lookup) bool { return l.Set.Name == "guarded" && l.Element != nil })
 	})
 }
 
 // internalLocal says that the packet goes to a ClusterIP with the internal traffic
 // policy Local.
-func internalLocal(services []proxy.Service, p eval.Packet) bool {
+func internalLocal(services []proxy.Service, p walk.Packet) bool {
 	for i := range services {
 		for j := range services[i].Ports {
 			port := &services[i].Ports[j]
@@ -122,7 +126,7 @@ func internalLocal(services []proxy.Service, p eval.Packet) bool {
 	return false
 }
 
-func sender(p eval.Packet) string {
+func sender(p walk.Packet) string {
 	if p.In == "" {
 		return "this node itself"
 	}
@@ -130,12 +134,16 @@ func sender(p eval.Packet) string {
 }
 
 // servicePort is the Service port whose element the packet found first.
-func servicePort(outcomes []eval.Outcome) string {
+func servicePort(outcomes []walk.Outcome, portOf func(string) string) string {
 	for i := range outcomes {
 		for _, s := range outcomes[i].Steps {
 			for _, l := range s.Lookups {
-				if l.Element != nil && l.Element.Comment != "" {
+				switch {
+				case l.Element == nil:
+				case l.Element.Comment != "":
 					return l.Element.Comment
+				case l.Element.Goto != "" && portOf(l.Element.Goto) != "":
+					return portOf(l.Element.Goto)
 				}
 			}
 		}
@@ -145,7 +153,7 @@ func servicePort(outcomes []eval.Outcome) string {
 
 // shared is how many steps all outcomes have in common: up to and with the one
 // that takes the random number.
-func shared(outcomes []eval.Outcome) int {
+func shared(outcomes []walk.Outcome) int {
 	n := len(outcomes[0].Steps)
 	for i := range outcomes[1:] {
 		steps := outcomes[i+1].Steps
@@ -162,12 +170,12 @@ func shared(outcomes []eval.Outcome) int {
 
 // sameStep says that two packets do alike at a rule, but for which endpoint they
 // get.
-func sameStep(a, b *eval.Step) bool {
-	return a.Chain == b.Chain && a.Rule == b.Rule && a.Hook == b.Hook && a.Matched == b.Matched && a.Verdict == b.Verdict && a.Target == b.Target
+func sameStep(a, b *walk.Step) bool {
+	return a.Rule == b.Rule && a.Chain == b.Chain && a.Table == b.Table && a.Hook == b.Hook && a.Matched == b.Matched && a.Target == b.Target
 }
 
 // add adds an outcome to the branch that it belongs to.
-func (w *Way) add(o *eval.Outcome, steps []eval.Step, words *words) {
+func (w *Way) add(o *walk.Outcome, steps []walk.Step, words *words) {
 	e := End{Share: o.Share, Destination: o.Dest.String(), Translated: o.Translated, Masqueraded: o.Masqueraded}
 	if o.Source.Addr().IsValid() {
 		e.Source = o.Source.Addr().String()
@@ -179,9 +187,9 @@ func (w *Way) add(o *eval.Outcome, steps []eval.Step, words *words) {
 	for i := range steps {
 		list = append(list, words.step(&steps[i]))
 	}
-	i := slices.IndexFunc(w.Branches, func(b Branch) bool { return b.Fate == o.Fate.String() && slices.EqualFunc(b.Steps, list, alike) })
+	i := slices.IndexFunc(w.Branches, func(b Branch) bool { return b.Fate == string(o.Fate) && slices.EqualFunc(b.Steps, list, alike) })
 	if i < 0 {
-		w.Branches = append(w.Branches, Branch{Fate: o.Fate.String(), Steps: list})
+		w.Branches = append(w.Branches, Branch{Fate: string(o.Fate), Steps: list})
 		i = len(w.Branches) - 1
 	}
 	w.Branches[i].Ends = append(w.Branches[i].Ends, e)
@@ -189,14 +197,15 @@ func (w *Way) add(o *eval.Outcome, steps []eval.Step, words *words) {
 
 // alike says that two steps are the same rule, whatever it looked up.
 func alike(a, b Step) bool {
-	return a.Chain == b.Chain && a.Rule == b.Rule && a.Hook == b.Hook && a.Matched == b.Matched
+	return a.Table == b.Table && a.Chain == b.Chain && a.Rule == b.Rule && a.Hook == b.Hook && a.Matched == b.Matched
 }
 
 // step is a step in words.
-func (w *words) step(s *eval.Step) Step {
+func (w *words) step(s *walk.Step) Step {
 	f := s.Table.Family
-	out := Step{
-		Table: s.Table.ID().String(), Hook: s.Hook.String(), Chain: s.Chain.Name, Rule: s.Rule + 1, Text: s.Text(), Matched: s.Matched,
+	out := Step{Table: s.Table.String(), Hook: s.Hook.String(), Chain: s.Chain, Text: s.Rule.Text(), Matched: s.Matched}
+	if s.Rule != nil {
+		out.Rule = s.Rule.Number
 	}
 	for _, l := range s.Lookups {
 		found := ""
@@ -204,12 +213,12 @@ func (w *words) step(s *eval.Step) Step {
 			found = l.Set.Text(f, *l.Element)
 		}
 		name := l.Set.Name
-		if l.Set.Literal {
+		if l.Set.Anonymous() {
 			name = written
 		}
 		out.Lookups = append(out.Lookups, Lookup{Set: name, Key: l.Set.Text(f, nft.Element{Key: l.Key}), Found: found, Of: l.Of})
 	}
-	if s.Matched {
+	if s.Matched && s.Rule != nil && s.Table.Name == layout.TableName {
 		out.IPTables = w.iptables(s)
 	}
 	return out

@@ -3,6 +3,8 @@ package explain
 // Report is what is known of a Service. Its fields' names in JSON and YAML are
 // those below.
 type Report struct {
+	// Verdict is what matters most, in a line.
+	Verdict string `json:"verdict"`
 	Service string `json:"service"`
 	// Node is the name of the node that this is the view of, Zone its zone.
 	Node string `json:"node"`
@@ -168,9 +170,12 @@ type Kernel struct {
 	// (there is no table of ours), or unknown.
 	State string `json:"state"`
 	// Tables are those of ours that it has.
-	Tables      []string `json:"tables,omitempty"`
-	Elements    int      `json:"elements"`
+	Tables   []string `json:"tables,omitempty"`
+	Elements int      `json:"elements"`
+	// Differences are what connections meet otherwise than they should; Besides what is
+	// in the tables otherwise.
 	Differences []string `json:"differences,omitempty"`
+	Besides     []string `json:"besides,omitempty"`
 	// Bypassed says that no packet comes to them: another proxy serves, and ours
 	// are in its shadow.
 	Bypassed bool `json:"bypassed,omitempty"`

@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"github.com/kube-verdict/kube-verdict/nft"
-	"github.com/kube-verdict/kube-verdict/nft/eval"
+	"github.com/kube-verdict/kube-verdict/nft/walk"
 	"github.com/kube-verdict/kube-verdict/proxy"
 )
 
@@ -42,9 +42,9 @@ type Sighting struct {
 
 // Scene is what is known of where packets are seen.
 type Scene struct {
-	Layout Layout
-	// Kernel is what the kernel has of our tables.
+	// Kernel is what the kernel has of our tables, and Rules the same to be read.
 	Kernel map[nft.ID]*nft.Held
+	Rules  map[nft.Family]*walk.Ruleset
 	// Interface names an interface.
 	Interface func(number uint32) string
 	// Local says that an address is one of the node's own.
@@ -86,7 +86,7 @@ func (s *Scene) Seen(told []nft.Traced, at time.Time, marker string) *Sighting {
 		}
 		delivered = delivered || hook == nft.Input.String()
 		if t.Verdict == nft.CodeDrop && (t.Rule != 0 || t.Ends) {
-			out.Fate = eval.Dropped.String()
+			out.Fate = string(walk.Dropped)
 			if s.Kernel[t.Table] == nil {
 				out.By = foreign(t)
 			}
@@ -96,12 +96,14 @@ func (s *Scene) Seen(told []nft.Traced, at time.Time, marker string) *Sighting {
 		}
 		step, rule := s.step(t, hook, last, &w)
 		out.Steps = append(out.Steps, step)
-		if rule != nil && has[nft.Masquerade](rule) {
-			out.Masqueraded = true
+		does := walk.Does(0)
+		if rule != nil {
+			does = rule.Does()
 		}
-		translated = translated || rule != nil && has[nft.TranslateTo](rule) && t.Verdict == nft.CodeAccept
-		if rule != nil && has[nft.Reject](rule) {
-			out.Fate = eval.Rejected.String()
+		out.Masqueraded = out.Masqueraded || does&walk.Masquerades != 0
+		translated = translated || does&walk.Translates != 0 && t.Verdict == nft.CodeAccept
+		if does&walk.Rejects != 0 {
+			out.Fate = string(walk.Rejected)
 		}
 	}
 	switch {
@@ -109,9 +111,9 @@ func (s *Scene) Seen(told []nft.Traced, at time.Time, marker string) *Sighting {
 	case translated && out.Endpoint == "":
 		out.Fate = lost
 	case delivered:
-		out.Fate = eval.Delivered.String()
+		out.Fate = string(walk.Delivered)
 	default:
-		out.Fate = eval.Forwarded.String()
+		out.Fate = string(walk.Forwarded)
 	}
 	return out
 }
@@ -124,17 +126,11 @@ func foreign(t *nft.Traced) string {
 	return fmt.Sprintf("the rule with handle %d of chain %s in table %s", t.Rule, t.Chain, t.Table)
 }
 
-// has says that a rule has a statement of a kind.
-func has[S nft.Statement](r *nft.Rule) bool {
-	return slices.ContainsFunc(r.Statements, func(s nft.Statement) bool { _, is := s.(S); return is })
-}
-
 // service is the Service port that has a packet's destination.
 func (s *Scene) service(p *nft.TracedPacket) string {
 	key := frontendKey(p.Dest.Addr(), proxy.Protocol(p.Protocol), p.Dest.Port())
-	for _, t := range s.Layout.Tables() {
-		h := s.Kernel[t.ID()]
-		if h == nil || t.Family != nft.FamilyOf(p.Dest.Addr()) {
+	for id, h := range s.Kernel {
+		if id.Family != nft.FamilyOf(p.Dest.Addr()) {
 			continue
 		}
 		for _, name := range []string{"services", "nodeports", "no-endpoints", "no-endpoints-nodeport"} {
@@ -160,48 +156,25 @@ func (s *Scene) hook(t *nft.Traced) string {
 	return ""
 }
 
-// step is a rule that the packet came by, and the rule itself if it is ours.
-func (s *Scene) step(t *nft.Traced, hook string, last *nft.TracedPacket, w *words) (Step, *nft.Rule) {
+// step is a rule that the packet came by, and the rule itself if it is in our tables.
+func (s *Scene) step(t *nft.Traced, hook string, last *nft.TracedPacket, w *words) (Step, *walk.Rule) {
 	out := Step{Table: t.Table.String(), Hook: hook, Chain: t.Chain, Matched: true, Text: cmp.Or(strings.TrimSpace(t.Follows()), "continue"), Handle: t.Rule}
-	h := s.Kernel[t.Table]
-	if h == nil || h.Chains[t.Chain] == nil {
+	rules := s.Rules[t.Table.Family]
+	if s.Kernel[t.Table] == nil || rules == nil {
 		out.Chain = fmt.Sprintf("table %s, %s", t.Table, t.Chain)
 		return out, nil
 	}
-	held := h.Chains[t.Chain]
-	i := slices.IndexFunc(held.Rules, func(r nft.HeldRule) bool { return r.Handle == t.Rule })
-	table, chain := s.ours(t)
-	if i < 0 || chain == nil || !chain.SameRules(t.Table.Family, held) {
+	rule := rules.Rule(t.Table, t.Chain, t.Rule)
+	if rule == nil {
 		return out, nil
 	}
-	step := eval.Step{Table: table, Chain: chain, Rule: i, Matched: true, Target: t.Target, Verdict: verdicts[t.Verdict]}
+	step := walk.Step{Table: t.Table, Chain: t.Chain, Rule: rule, Matched: true, Target: t.Target}
 	if last != nil {
 		step.Source, step.Dest = last.Source, last.Dest
 	}
 	words := w.step(&step)
 	words.Hook = hook
-	return words, &chain.Rules[i]
-}
-
-// verdicts are the kernel's codes.
-var verdicts = map[int32]eval.Verdict{
-	nft.CodeDrop: eval.Drop, nft.CodeAccept: eval.Accept, nft.CodeContinue: eval.Continue, nft.CodeJump: eval.Jump, nft.CodeGoto: eval.Goto,
-}
-
-// ours is our table and chain of a name.
-func (s *Scene) ours(t *nft.Traced) (*nft.Table, *nft.Chain) {
-	for _, table := range s.Layout.Tables() {
-		if table.ID() != t.Table {
-			continue
-		}
-		for _, c := range table.Chains {
-			if c.Name == t.Chain {
-				return table, c
-			}
-		}
-		return table, s.Layout.Chain(table, t.Chain)
-	}
-	return nil, nil
+	return words, rule
 }
 
 // Write writes the sighting for people.
@@ -230,9 +203,9 @@ func (s *Sighting) verdict() string {
 	switch {
 	case s.By != "":
 		return "dropped by somebody else: " + s.By
-	case s.Fate == eval.Dropped.String():
+	case s.Fate == string(walk.Dropped):
 		return "dropped: the client gets no answer"
-	case s.Fate == eval.Rejected.String():
+	case s.Fate == string(walk.Rejected):
 		return "rejected: the client is told at once that nobody listens there"
 	case s.Fate == lost:
 		return "given an endpoint, and not seen again: there is no route to it, or something else than tables ended it"
@@ -245,7 +218,7 @@ func (s *Sighting) verdict() string {
 	if s.Chain != "" {
 		to += " (" + s.Chain + ")"
 	}
-	if s.Fate == eval.Delivered.String() {
+	if s.Fate == string(walk.Delivered) {
 		to += ", on this node itself"
 	}
 	if s.Masqueraded {

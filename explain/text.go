@@ -15,6 +15,7 @@ import (
 // slices that they come from, and all elements.
 func (r *Report) Write(w io.Writer, wide bool) error {
 	t := &text{Writer: bufio.NewWriter(w), wide: wide}
+	t.line("%s", r.Verdict)
 	t.line("Service %s, seen from node %s%s", r.Service, r.Node, inZone(r.Zone))
 	for _, p := range r.Problems {
 		t.line("! %s", p)
@@ -222,10 +223,7 @@ func (t *text) technology(r *Report) {
 		t.line("  The kernel agrees: it has %s of this Service, and the chains that they lead to.", count(k.Elements, "element"))
 	case Differs:
 		t.line("  THE KERNEL DIFFERS:")
-		for _, d := range k.Differences[:t.shown(len(k.Differences))] {
-			t.line("    %s", d)
-		}
-		t.rest(len(k.Differences))
+		t.list(k.Differences)
 	case Absent:
 		t.line("  THE KERNEL HAS NOTHING OF THIS SERVICE. Is the agent running here, and is the Service")
 		t.line("  in its scope (run --scope)? Its Events say whether the kernel refused it.")
@@ -234,4 +232,20 @@ func (t *text) technology(r *Report) {
 	default:
 		t.line("  Whether the kernel agrees is not known (see the end).")
 	}
+	if len(k.Besides) > 0 && k.State == Agrees {
+		t.line("  Its tables are not just as we write them, which makes no difference to connections:")
+	} else if len(k.Besides) > 0 && k.State == Differs {
+		t.line("  In its tables:")
+	}
+	if k.State == Agrees || k.State == Differs {
+		t.list(k.Besides)
+	}
+}
+
+// list writes lines, a few or all.
+func (t *text) list(lines []string) {
+	for _, line := range lines[:t.shown(len(lines))] {
+		t.line("    %s", line)
+	}
+	t.rest(len(lines))
 }

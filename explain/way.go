@@ -17,6 +17,9 @@ func (w *Way) Write(out io.Writer, wide bool) error {
 	} else {
 		t.line("The address and port are those of Service port %s.", w.Service)
 	}
+	for _, note := range w.Notes {
+		t.line("%s", note)
+	}
 	t.line("")
 	t.steps(w.Steps)
 	for i := range w.Branches {
@@ -65,6 +68,10 @@ func share(s float64) string {
 
 func (t *text) steps(steps []Step) {
 	hook := ""
+	tables := map[string]bool{}
+	for i := range steps {
+		tables[steps[i].Table] = true
+	}
 	for i := range steps {
 		s := &steps[i]
 		if !s.Matched && !t.wide {
@@ -79,10 +86,17 @@ func (t *text) steps(steps []Step) {
 			mark = "not for it: "
 		}
 		rule := fmt.Sprintf("rule %d", s.Rule)
-		if s.Rule == 0 {
+		switch {
+		case s.Rule == 0 && s.Handle == 0:
+			rule = "its end"
+		case s.Rule == 0:
 			rule = fmt.Sprintf("rule with handle %d", s.Handle)
 		}
-		t.line("    %s, %s: %s%s", s.Chain, rule, mark, s.Text)
+		chain := s.Chain
+		if len(tables) > 1 && s.Rule > 0 {
+			chain = fmt.Sprintf("table %s, %s", s.Table, s.Chain)
+		}
+		t.line("    %s, %s: %s%s", chain, rule, mark, s.Text)
 		for _, l := range s.Lookups {
 			t.line("      %s", l.words())
 		}

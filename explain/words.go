@@ -6,8 +6,7 @@ import (
 	"strings"
 
 	"github.com/kube-verdict/kube-verdict/iptables"
-	"github.com/kube-verdict/kube-verdict/nft"
-	"github.com/kube-verdict/kube-verdict/nft/eval"
+	"github.com/kube-verdict/kube-verdict/nft/walk"
 	"github.com/kube-verdict/kube-verdict/proxy"
 )
 
@@ -61,29 +60,29 @@ func (w *words) first() string {
 
 // iptables is what kube-proxy's rules do where one of ours does what a step says;
 // empty where they do nothing.
-func (w *words) iptables(s *eval.Step) string {
+func (w *words) iptables(s *walk.Step) string {
 	if w.full == "" {
 		return w.nobody(s)
 	}
-	name := s.Chain.Name
+	name, does, sets := s.Chain, s.Rule.Does(), append(s.Rule.Sets(), "")
 	if strings.HasPrefix(name, "KUBE-") {
 		return "" // the layout that has kube-proxy's chains
 	}
-	statements := s.Chain.Rules[s.Rule].Statements
-	last := statements[len(statements)-1]
 	prefix, _, _ := cutNumber(name)
-	switch last := last.(type) {
-	case nft.Dispatch:
-		return w.dispatched(last.Map, s.Target)
-	case nft.TranslateTo:
-		return w.translated(last, prefix, s)
-	case nft.Masquerade:
-		if _, hairpin := statements[0].(nft.InSet); hairpin {
+	switch {
+	case does&walk.Dispatches != 0:
+		return w.dispatched(sets[len(sets)-2], s.Target)
+	case does&walk.Translates != 0:
+		return w.translated(sets[0], prefix, s)
+	case does&walk.Masquerades != 0:
+		if sets[0] == "hairpin" {
 			sep := w.endpoint(s.Dest)
 			return fmt.Sprintf("%s -s %s -j KUBE-MARK-MASQ; KUBE-POSTROUTING -m mark --mark 0x4000/0x4000 -j MASQUERADE", sep, s.Dest.Addr())
 		}
 		return "KUBE-POSTROUTING -m mark --mark 0x4000/0x4000 -j MASQUERADE"
-	case nft.Mark:
+	case does&walk.Leads != 0:
+		return w.wentTo(prefix, s.Rule.Text())
+	case does&walk.Marks != 0:
 		switch {
 		case prefix != "cluster-" && prefix != "sticky-" && name != "services":
 			w.external = true
@@ -91,28 +90,23 @@ func (w *words) iptables(s *eval.Step) string {
 		case !w.external:
 			return fmt.Sprintf("%s ! -s <pod CIDR> %s -j KUBE-MARK-MASQ", w.clusterIP(), w.match())
 		}
-	case nft.Goto:
-		return w.wentTo(prefix, name, statements)
-	case nft.Reject:
+	case does&walk.Rejects != 0:
 		chain := "KUBE-SERVICES"
-		if in, of := statements[0].(nft.InSet); w.nodePort || of && in.Set == "no-endpoints-nodeport" {
+		if w.nodePort || sets[0] == "no-endpoints-nodeport" {
 			chain = "KUBE-EXTERNAL-SERVICES"
 		}
 		return fmt.Sprintf(`filter %s %s --comment "%s has no endpoints" -j REJECT`, chain, w.match(), w.full)
-	case nft.Drop:
-		switch name {
-		case "check-source":
-			return fmt.Sprintf(`filter KUBE-PROXY-FIREWALL %s --comment "%s traffic not accepted by %s" -j DROP`, w.match(), w.full, w.chain(iptables.PrefixFirewall))
-		case "no-local-endpoints":
-			return fmt.Sprintf(`filter %s %s --comment "%s has no local endpoints" -j DROP`, w.first(), w.match(), w.full)
-		}
+	case does&walk.Drops != 0 && name == "check-source":
+		return fmt.Sprintf(`filter KUBE-PROXY-FIREWALL %s --comment "%s traffic not accepted by %s" -j DROP`, w.match(), w.full, w.chain(iptables.PrefixFirewall))
+	case does&walk.Drops != 0 && name == "no-local-endpoints":
+		return fmt.Sprintf(`filter %s %s --comment "%s has no local endpoints" -j DROP`, w.first(), w.match(), w.full)
 	}
 	return ""
 }
 
 // nobody is for addresses that are no Service's.
-func (w *words) nobody(s *eval.Step) string {
-	if chain := s.Chain.Name; (chain == "nat-prerouting" || chain == "nat-output") && (s.Verdict == eval.Drop || s.Verdict == eval.Reject) {
+func (w *words) nobody(s *walk.Step) string {
+	if (s.Chain == "nat-prerouting" || s.Chain == "nat-output") && s.Rule.Does()&(walk.Drops|walk.Rejects) != 0 {
 		return "(no rule: kube-proxy's iptables mode lets such packets go on)"
 	}
 	return ""
@@ -141,16 +135,16 @@ func (w *words) dispatched(set, target string) string {
 }
 
 // translated is for an endpoint that was looked up.
-func (w *words) translated(to nft.TranslateTo, prefix string, s *eval.Step) string {
+func (w *words) translated(set, prefix string, s *walk.Step) string {
 	from := w.clusterIP()
-	if prefix == "local-" || strings.Contains(s.Chain.Name, "local") {
+	if prefix == "local-" || strings.Contains(s.Chain, "local") {
 		from = w.chain(iptables.PrefixLocal)
 	}
 	sep := w.endpoint(s.Dest)
 	dnat := fmt.Sprintf("%s -p %s -j DNAT --to-destination %s", sep, w.protocol, s.Dest)
-	n := slots(to.Key)
+	n := s.Rule.Random()
 	switch {
-	case to.Map == "remembered":
+	case set == "remembered":
 		return fmt.Sprintf("%s -m recent --rcheck --name %s -j %s; %s", from, sep, sep, dnat)
 	case n > 1 && w.chosen:
 		return fmt.Sprintf("%s -m statistic --mode random (one of %d rules) -j %s; %s", from, n, sep, dnat)
@@ -160,27 +154,17 @@ func (w *words) translated(to nft.TranslateTo, prefix string, s *eval.Step) stri
 	return fmt.Sprintf("%s -j %s; %s", from, sep, dnat)
 }
 
-// slots is how many results the random number in a key can have, 0 without one.
-func slots(key []nft.Field) uint32 {
-	for _, f := range key {
-		if r, ok := f.(nft.Random); ok {
-			return r.Mod
-		}
-	}
-	return 0
-}
-
 // wentTo is for a rule that leads on.
-func (w *words) wentTo(prefix, name string, statements []nft.Statement) string {
+func (w *words) wentTo(prefix, rule string) string {
 	external := w.chain(iptables.PrefixExternal)
 	switch prefix {
 	case "external-", "sticky-external":
 		return fmt.Sprintf("%s -j %s", external, w.chain(iptables.PrefixService))
 	case "external-local-", "sticky-external-local":
-		switch statements[0].(type) {
-		case nft.FromNode:
+		switch {
+		case strings.HasPrefix(rule, "fib saddr"):
 			return fmt.Sprintf("%s -m addrtype --src-type LOCAL -j KUBE-MARK-MASQ; %s -m addrtype --src-type LOCAL -j %s", external, external, w.chain(iptables.PrefixService))
-		case nft.InSet, nft.Incoming:
+		case !strings.HasPrefix(rule, "goto"):
 			return fmt.Sprintf("%s -s <pod CIDR> -j %s", external, w.chain(iptables.PrefixService))
 		}
 		return fmt.Sprintf("%s -j %s", external, w.chain(iptables.PrefixLocal))

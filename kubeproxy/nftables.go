@@ -1,10 +1,14 @@
 package kubeproxy
 
 import (
+	"fmt"
 	"net/netip"
 	"strings"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/kube-verdict/kube-verdict/nft"
+	"github.com/kube-verdict/kube-verdict/nft/kernel"
 	"github.com/kube-verdict/kube-verdict/nft/walk"
 	"github.com/kube-verdict/kube-verdict/view"
 )
@@ -28,16 +32,46 @@ func addNftables(v view.View, held *nft.Held, nodeAddrs []netip.Addr) {
 		}
 	}
 	walk.Compile(held).AddTo(v, walk.Options{
-		NodeAddrs: nodeAddrs, Name: portOfChain,
+		NodeAddrs: nodeAddrs, Name: PortOfChain,
 		// Its NodePorts have keys without an address.
 		NodePort: func(view.Key) bool { return false },
 	})
 }
 
-// portOfChain is the Service port that one of kube-proxy's chains is named for:
+// Tables are kube-proxy's tables of its nftables mode, with the clients that affinity
+// keeps.
+func Tables() ([]*nft.Held, error) {
+	conn, err := kernel.Open(0)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = conn.Close() }()
+	onlooker := kernel.NewOnlooker(conn)
+	var all []*nft.Held
+	for _, f := range []nft.Family{nft.IPv4, nft.IPv6} {
+		held, err := onlooker.Look(nft.ID{Family: f, Name: tableName})
+		if err != nil {
+			return nil, err
+		}
+		if held == nil {
+			continue
+		}
+		for name, set := range held.Sets {
+			if set.Flags&unix.NFT_SET_EVAL != 0 {
+				if set.Elements, err = conn.Elements(held.ID, name); err != nil {
+					return nil, fmt.Errorf("table %s: %w", held.ID, err)
+				}
+			}
+		}
+		all = append(all, held)
+	}
+	return all, nil
+}
+
+// PortOfChain is the Service port that one of kube-proxy's chains is named for:
 //
 //	external-DNCQQHC7-kinds/nodeport/tcp/http -> kinds/nodeport:http
-func portOfChain(chain string) string {
+func PortOfChain(chain string) string {
 	at := strings.IndexByte(chain, '/')
 	if at < 0 {
 		return ""

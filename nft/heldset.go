@@ -1,6 +1,10 @@
 package nft
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+
+	"golang.org/x/sys/unix"
+)
 
 // typed is a field of which only the type is known.
 type typed struct{ datatype }
@@ -25,6 +29,9 @@ func fieldsOf(f Family, id uint32) []Field {
 	}
 	return fields
 }
+
+// Anonymous reports whether the set is written within a rule.
+func (h *HeldSet) Anonymous() bool { return h.Flags&unix.NFT_SET_ANONYMOUS != 0 }
 
 // Text is an element as nft lists it.
 func (h *HeldSet) Text(f Family, e Element) string {

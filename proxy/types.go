@@ -148,6 +148,19 @@ type Endpoint struct {
 // that only with another source address.
 func (e Endpoint) ReachesItself() bool { return e.Local || e.Hairpin }
 
+// OnNode are the addresses of endpoints that may get what they have sent themselves.
+func (s Service) OnNode() []netip.Addr {
+	var all []netip.Addr
+	for i := range s.Ports {
+		for _, e := range s.Ports[i].Endpoints {
+			if e.ReachesItself() {
+				all = append(all, e.Addr())
+			}
+		}
+	}
+	return all
+}
+
 // HealthCheck is what a Service with the external traffic policy Local shows
 // at its health check node port.
 type HealthCheck struct {

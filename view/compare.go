@@ -23,7 +23,8 @@ type Difference struct {
 type Finding struct {
 	Frontend Key `json:"frontend"`
 	// What is different: "frontend", "fate", "endpoint IP:PORT", "policy", "local
-	// endpoint IP:PORT", "masquerade", "affinity", "sources" or "rules".
+	// endpoint IP:PORT", "masquerade", "affinity", "endpoints that get no answer from
+	// themselves", "sources" or "rules".
 	What string `json:"what"`
 	// Want and Have are the two sides of it, empty where a side has nothing.
 	Want string `json:"want,omitempty"`
@@ -128,6 +129,7 @@ func compare(key Key, want, have *Port) []Finding {
 	}
 	note("masquerade", want.Masquerade.String(), have.Masquerade.String())
 	note("affinity", affinityText(want.Affinity), affinityText(have.Affinity))
+	note("endpoints that get no answer from themselves", addressesText(want.Unanswered), addressesText(have.Unanswered))
 	return list
 }
 
@@ -174,6 +176,14 @@ func compareEndpoints(key Key, what string, want, have []Endpoint) []Finding {
 
 func sameSources(a, b []netip.Prefix) bool {
 	return slices.Equal(a, b) || slices.Equal(Union(a), Union(b))
+}
+
+func addressesText(list []netip.AddrPort) string {
+	var texts []string
+	for _, a := range list {
+		texts = append(texts, a.String())
+	}
+	return strings.Join(texts, ", ")
 }
 
 func sourcesText(list []netip.Prefix) string {

@@ -66,6 +66,9 @@ type Port struct {
 	// there are none. Others are dropped. They are compared where connections are
 	// Balanced: kube-proxy guards no frontend without endpoints in iptables mode.
 	Sources []netip.Prefix
+	// Unanswered are endpoints on this node that get no answer when they get
+	// themselves, as nothing hides their address. No model has any.
+	Unanswered []netip.AddrPort
 	// Unclear is why the rules of the source can't be put in these terms; nothing
 	// else is known then.
 	Unclear string

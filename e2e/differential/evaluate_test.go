@@ -15,10 +15,10 @@ import (
 	"github.com/kube-verdict/kube-verdict/dataplane"
 	"github.com/kube-verdict/kube-verdict/internal/testbed"
 	"github.com/kube-verdict/kube-verdict/nft"
-	"github.com/kube-verdict/kube-verdict/nft/eval"
 	"github.com/kube-verdict/kube-verdict/nft/kernel"
 	"github.com/kube-verdict/kube-verdict/nft/layout"
 	nftmaps "github.com/kube-verdict/kube-verdict/nft/maps"
+	"github.com/kube-verdict/kube-verdict/nft/walk"
 	"github.com/kube-verdict/kube-verdict/proxy"
 )
 
@@ -115,29 +115,28 @@ func decode(t *testing.T, from object, to any) {
 }
 
 // ruleset is what the kernel holds, with what clients are remembered for.
-func (n *paperNode) ruleset() *eval.Ruleset {
+func (n *paperNode) ruleset() map[nft.Family]*walk.Ruleset {
 	n.t.Helper()
-	var all []nft.Contents
+	rules := map[nft.Family]*walk.Ruleset{}
 	for _, table := range n.layout.Tables() {
 		held, err := n.conn.Read(table.ID())
 		if err != nil || held == nil {
 			n.t.Fatalf("table %s: %v", table.ID(), err)
 		}
-		c := eval.Held(table, held, func(name string) *nft.Chain { return n.layout.Chain(table, name) })
-		remembered := n.layout.Memory(table).Remembered
-		if c.Elements[remembered], err = n.conn.Elements(table.ID(), remembered.Name); err != nil {
+		remembered := n.layout.Memory(table).Remembered.Name
+		if held.Sets[remembered].Elements, err = n.conn.Elements(table.ID(), remembered); err != nil {
 			n.t.Fatal(err)
 		}
-		all = append(all, c)
+		rules[table.Family] = walk.Compile(held)
 	}
-	return eval.NewRuleset(all...)
+	return rules
 }
 
 // paper is what becomes of a question on paper: what can be answered, in order.
-func paper(t *testing.T, r *eval.Ruleset, p Probe) []string {
+func paper(t *testing.T, r map[nft.Family]*walk.Ruleset, p Probe) []string {
 	t.Helper()
 	family := map[bool]int{true: 0, false: 1}
-	world := eval.World{
+	world := walk.World{
 		Local:    func(a netip.Addr) bool { return slices.Contains(nodeAddrs, a) },
 		SourceTo: func(a netip.Addr) netip.Addr { return nodeAddrs[family[a.Is4()]] },
 	}
@@ -145,11 +144,11 @@ func paper(t *testing.T, r *eval.Ruleset, p Probe) []string {
 	if p.From != "node" {
 		from, in = places[p.From], "eth0"
 	}
-	packet := eval.Packet{
+	packet := walk.Packet{
 		Source: netip.AddrPortFrom(from[family[p.To.Addr().Is4()]], 40000), Dest: p.To, In: in,
 		Protocol: map[string]uint8{"tcp": 6, "udp": 17}[p.Protocol],
 	}
-	outcomes, err := r.Follow(packet, world)
+	outcomes, err := r[nft.FamilyOf(p.To.Addr())].Follow(packet, world)
 	if err != nil {
 		t.Fatalf("%s: %v", p, err)
 	}
@@ -161,16 +160,16 @@ func paper(t *testing.T, r *eval.Ruleset, p Probe) []string {
 }
 
 // ending is an outcome as clients and servers see it.
-func ending(p Probe, o eval.Outcome) string {
-	ends := o.Fate == eval.Rejected || o.Fate == eval.Dropped
+func ending(p Probe, o walk.Outcome) string {
+	ends := o.Fate == walk.Rejected || o.Fate == walk.Dropped
 	switch {
 	case ends && p.Protocol == "udp" && o.Steps[len(o.Steps)-1].Hook == nft.Output:
 		return "forbidden" // whoever sends is told so, whether it is rejected or dropped
-	case o.Fate == eval.Rejected:
+	case o.Fate == walk.Rejected:
 		return "refused"
-	case o.Fate == eval.Dropped:
+	case o.Fate == walk.Dropped:
 		return "silent"
-	case !o.Translated && o.Fate == eval.Forwarded:
+	case !o.Translated && o.Fate == walk.Forwarded:
 		return "unreachable" // the outside has no such host
 	case !o.Translated && (o.Dest.Port() != takenNodePort || p.Protocol != "tcp"):
 		return "refused" // nothing listens there
@@ -188,7 +187,7 @@ func (n *paperNode) evaluated(services []Service) {
 	// is dropped.
 	before, questions := n.ruleset(), slices.DeleteFunc(probes(services), func(q Probe) bool { return q.Protocol == "sctp" })
 	got := n.met(questions, quick)
-	differs := func(q Probe, after *eval.Ruleset) string {
+	differs := func(q Probe, after map[nft.Family]*walk.Ruleset) string {
 		real, wanted := got[q], paper(n.t, before, q)
 		if q.Sticky && strings.Contains(wanted[0], "@") {
 			if len(real) != 1 || !slices.Contains(wanted, real[0]) {

@@ -47,6 +47,7 @@ func fixedChains(f nft.Family, c layout.Config) []*nft.Chain {
 		{Name: chainNoEndpoints, Rules: layout.NoEndpoints("no-endpoints")},
 		{Name: chainNoNodePort, Rules: layout.NoEndpoints("no-endpoints-nodeport")},
 		{Name: chainUndefined, Rules: layout.Undefined()},
+		c.Stored(f, layout.Chains),
 	}
 }
 

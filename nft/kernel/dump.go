@@ -105,12 +105,9 @@ func (c *Conn) read(id nft.ID, large uint32) (*nft.Held, error) {
 		}
 	}
 	// Those are with their rules.
-	maps.DeleteFunc(held.Sets, func(_ string, set *nft.HeldSet) bool { return isLiteral(set) })
+	maps.DeleteFunc(held.Sets, func(_ string, set *nft.HeldSet) bool { return set.Anonymous() })
 	return held, nil
 }
-
-// isLiteral says that a set is written within a rule.
-func isLiteral(set *nft.HeldSet) bool { return set.Flags&unix.NFT_SET_ANONYMOUS != 0 }
 
 // fill reads a set's elements. Those of sets that rules write to all the time are
 // left out.
@@ -228,7 +225,7 @@ func (c *Conn) readChains(held *nft.Held) error {
 			}
 		})
 		if h := held.Chains[chain]; h != nil {
-			if set := held.Sets[lookedUp(rule.Program)]; set != nil && isLiteral(set) {
+			if set := held.Sets[lookedUp(rule.Program)]; set != nil && set.Anonymous() {
 				rule.Literal = set
 			}
 			h.Rules = append(h.Rules, rule)

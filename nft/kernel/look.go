@@ -83,7 +83,7 @@ func (o *Onlooker) look(id nft.ID) (*nft.Held, error) {
 		return nil, err
 	}
 	for name, set := range held.Sets {
-		constant := set.Flags&unix.NFT_SET_ANONYMOUS != 0
+		constant := set.Anonymous()
 		if constant {
 			if elements, ok := before.anonymous[set.Handle]; ok {
 				set.Elements, now.anonymous[set.Handle] = elements, elements

@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/kube-verdict/kube-verdict/nft"
+	"github.com/kube-verdict/kube-verdict/proxy"
 	"github.com/kube-verdict/kube-verdict/view"
 )
 
@@ -34,6 +35,9 @@ type Config struct {
 	MasqueradeBit int
 	// Counted has the maps count new connections, by Service and by endpoint.
 	Counted bool
+	// Scope says which Services are in the tables; empty for all. It is there for
+	// those who read them.
+	Scope proxy.Scope
 }
 
 // View is what of it connections notice.

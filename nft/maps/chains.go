@@ -52,6 +52,7 @@ func fixedChains(f nft.Family, c layout.Config) []*nft.Chain {
 		{Name: chainStickyLocal, Rules: r.sticky("sticky-local-ids", "local-services")},
 		{Name: chainStickyExternal, Rules: []nft.Rule{r.mark(), rule(nft.Goto{Chain: chainSticky})}},
 		{Name: chainStickyExternalLocal, Rules: append(r.shortCircuit(chainSticky), rule(nft.Goto{Chain: chainStickyLocal}))},
+		c.Stored(f, layout.Maps),
 	}
 }
 

@@ -112,7 +112,7 @@ func (w *walker) fib(s *state, at *step) error {
 	case at.key != unix.NFT_FIB_RESULT_ADDRTYPE:
 		return fmt.Errorf("asks for result %d", at.key)
 	case at.flags == unix.NFTA_FIB_F_SADDR:
-		if local = w.client == node; w.concrete {
+		if local = w.client == node; s.from.IsValid() {
 			local = w.Local(s.from.Addr())
 		}
 	case at.flags != unix.NFTA_FIB_F_DADDR:

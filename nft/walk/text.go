@@ -245,7 +245,7 @@ func (w *writer) keys(at, length int) string {
 
 func (w *writer) lookup(s *step) {
 	set := "@" + s.set.name
-	if s.set.Flags&unix.NFT_SET_ANONYMOUS != 0 {
+	if s.set.Anonymous() {
 		var texts []string
 		for _, e := range s.set.Elements {
 			texts = append(texts, s.set.Text(w.family, e))

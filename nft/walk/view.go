@@ -9,8 +9,6 @@ import (
 	"slices"
 	"strings"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/kube-verdict/kube-verdict/nft"
 	"github.com/kube-verdict/kube-verdict/proxy"
 	"github.com/kube-verdict/kube-verdict/view"
@@ -26,6 +24,8 @@ type Options struct {
 	// Name is the Service port, as view.Port has it, that a chain is named for;
 	// empty if it is for none. It is asked where elements have no comment.
 	Name func(chain string) string
+	// OnNode are addresses of endpoints on this node: whether they reach themselves.
+	OnNode []netip.Addr
 	// Only, if there is one, reports whether a Service port, as view.Port has it, is
 	// looked at.
 	Only func(name string) bool
@@ -76,7 +76,7 @@ func (r *Ruleset) frontends(o Options) map[frontend]string {
 	nodePortType, _ := (&nft.Set{Key: full[1:]}).TypeIDs(r.family)
 	found := map[frontend]string{}
 	for _, s := range r.sets() {
-		if s.Flags&unix.NFT_SET_ANONYMOUS != 0 || s.dynamic() || s.interval() || s.KeyType != fullType && s.KeyType != nodePortType {
+		if s.Anonymous() || s.dynamic() || s.interval() || s.KeyType != fullType && s.KeyType != nodePortType {
 			continue
 		}
 		for i := range s.Elements {
@@ -128,10 +128,33 @@ func (r *Ruleset) port(f frontend, o Options) (p view.Port, ok bool) {
 			}
 		}
 		if all[pod].fate != through || all[node].fate != through || all[outside].fate != through {
-			return r.together(all), true
+			p := r.together(all)
+			if p.Unclear == "" {
+				p.Unanswered, p.Unclear = r.unanswered(netip.AddrPortFrom(addr, f.port), byte(f.protocol), p.Endpoints, o)
+			}
+			return p, true
 		}
 	}
 	return view.Port{}, false
+}
+
+// unanswered are endpoints on this node that get themselves at a frontend and see
+// themselves as the client: their answers would not come back by the node.
+func (r *Ruleset) unanswered(to netip.AddrPort, protocol byte, endpoints []view.Endpoint, o Options) (list []netip.AddrPort, unclear string) {
+	for _, e := range endpoints {
+		if !slices.Contains(o.OnNode, e.Addr()) || slices.Contains(o.NodeAddrs, e.Addr()) {
+			continue // what the node itself sends has its address
+		}
+		q := &query{client: pod, protocol: protocol, World: World{Local: func(a netip.Addr) bool { return slices.Contains(o.NodeAddrs, a) }}}
+		ways, err := r.walk(q, &state{weight: 1, to: to, from: netip.AddrPortFrom(e.Addr(), 40000)})
+		if err != nil {
+			return nil, err.Error()
+		}
+		if slices.ContainsFunc(ways, func(s *state) bool { return s.end == through && s.to == e.AddrPort && !s.masqueraded }) {
+			list = append(list, e.AddrPort)
+		}
+	}
+	return list, ""
 }
 
 // fates of what is met, and those of a View.

@@ -1,4 +1,4 @@
-package eval_test
+package walk_test
 
 import (
 	"fmt"
@@ -14,9 +14,9 @@ import (
 	"github.com/kube-verdict/kube-verdict/manifests"
 	"github.com/kube-verdict/kube-verdict/nft"
 	"github.com/kube-verdict/kube-verdict/nft/chains"
-	"github.com/kube-verdict/kube-verdict/nft/eval"
 	"github.com/kube-verdict/kube-verdict/nft/layout"
 	"github.com/kube-verdict/kube-verdict/nft/maps"
+	"github.com/kube-verdict/kube-verdict/nft/walk"
 	"github.com/kube-verdict/kube-verdict/proxy"
 )
 
@@ -26,7 +26,7 @@ var here = proxy.Node{
 	NodePorts: []netip.Addr{netip.MustParseAddr("10.240.0.11"), netip.MustParseAddr("fd00:10:240::11")},
 }
 
-var world = eval.World{
+var world = walk.World{
 	Local:    func(a netip.Addr) bool { return slices.Contains(here.Addresses, a) },
 	SourceTo: func(a netip.Addr) netip.Addr { return here.Addresses[map[bool]int{true: 0, false: 1}[a.Is4()]] },
 }
@@ -76,17 +76,21 @@ var byAddress = layout.Config{
 	MasqueradeBit: layout.DefaultMasqueradeBit,
 }
 
-func packet(protocol uint8, from, to, in string) eval.Packet {
-	return eval.Packet{Source: netip.MustParseAddrPort(from), Dest: netip.MustParseAddrPort(to), Protocol: protocol, In: in}
+func packet(protocol uint8, from, to, in string) walk.Packet {
+	return walk.Packet{Source: netip.MustParseAddrPort(from), Dest: netip.MustParseAddrPort(to), Protocol: protocol, In: in}
 }
 
 // way is an outcome in a line: its share, the rules that matched, and its end.
-func way(o eval.Outcome) string {
+func way(o walk.Outcome) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%.4f", o.Share)
 	for _, s := range o.Steps {
 		if s.Matched {
-			fmt.Fprintf(&b, " %s:%d", s.Chain.Name, s.Rule+1)
+			number := 0 // a policy
+			if s.Rule != nil {
+				number = s.Rule.Number
+			}
+			fmt.Fprintf(&b, " %s:%d", s.Chain, number)
 		}
 	}
 	fmt.Fprintf(&b, " %s %s -> %s", o.Fate, o.Source, o.Dest)
@@ -95,7 +99,7 @@ func way(o eval.Outcome) string {
 
 // The document's Service: six endpoints, a sixth of the connections each.
 func TestAClusterIP(t *testing.T) {
-	r := eval.NewRuleset(contents(t, byAddress, "../../examples/dns-default.yaml")...)
+	r := compiled(t, contents(t, byAddress, "../../examples/dns-default.yaml"))[nft.IPv4]
 	outcomes, err := r.Follow(packet(17, "10.254.4.9:4000", "172.30.0.10:53", "veth1"), world)
 	if err != nil || len(outcomes) != 6 {
 		t.Fatalf("%d outcomes, %v", len(outcomes), err)
@@ -112,8 +116,8 @@ func TestAClusterIP(t *testing.T) {
 	if err != nil || len(outcomes) != 6 || !outcomes[0].Masqueraded || outcomes[0].Source.Addr() != here.Addresses[0] || outcomes[0].Mark != 0 {
 		t.Errorf("from outside: %v, %v", outcomes, err)
 	}
-	if !slices.ContainsFunc(outcomes[0].Steps, func(s eval.Step) bool {
-		return s.Matched && s.Text() == `ip saddr != @pod-cidrs meta mark set meta mark | 0x00001000 comment "to masquerade"`
+	if !slices.ContainsFunc(outcomes[0].Steps, func(s walk.Step) bool {
+		return s.Matched && s.Rule.Text() == `ip saddr != @pod-cidrs meta mark set meta mark | 0x00001000 comment "to masquerade"`
 	}) {
 		t.Error("from outside: no rule marked it")
 	}
@@ -138,9 +142,14 @@ func followed(t *testing.T, of func(layout.Config) dataplane.Layout) {
 		if config.PodInterface == "cni0" {
 			empty(all, "endpoints") // the slots that verdicts lead to have gone
 		}
-		r := eval.NewRuleset(all...)
+		rules := compiled(t, all)
 		for _, c := range all {
+			statements := map[string][]nft.Rule{}
 			for _, chain := range c.Chains {
+				if chain.Name == "configuration" {
+					continue // nothing leads there
+				}
+				statements[chain.Name] = chain.Rules
 				for _, rule := range chain.Rules {
 					for _, s := range rule.Statements {
 						there[reflect.TypeOf(s).Name()] = true
@@ -153,7 +162,7 @@ func followed(t *testing.T, of func(layout.Config) dataplane.Layout) {
 			}
 			for frontend, protocol := range frontends(c) {
 				for _, from := range []struct{ addr, in string }{{pod, "cali1"}, {pod, "cni0"}, {outside, "eth0"}, {node, ""}} {
-					outcomes, err := r.Follow(packet(protocol, from.addr+":4000", frontend, from.in), world)
+					outcomes, err := rules[c.Family].Follow(packet(protocol, from.addr+":4000", frontend, from.in), world)
 					if err != nil {
 						t.Fatalf("from %s to %s: %v", from.addr, frontend, err)
 					}
@@ -161,7 +170,7 @@ func followed(t *testing.T, of func(layout.Config) dataplane.Layout) {
 					for _, o := range outcomes {
 						sum += o.Share
 						for _, step := range o.Steps {
-							for _, s := range step.Chain.Rules[step.Rule].Statements {
+							for _, s := range statements[step.Chain][step.Rule.Number-1].Statements {
 								met[reflect.TypeOf(s).Name()] = true
 							}
 						}
@@ -184,10 +193,10 @@ func followed(t *testing.T, of func(layout.Config) dataplane.Layout) {
 func TestLayoutsAreAlike(t *testing.T) {
 	flat := contents(t, byAddress, "../../examples/everything.yaml")
 	tall := contentsOf(t, chains.NewLayout(byAddress), byAddress, "../../examples/everything.yaml")
-	a, b := eval.NewRuleset(flat...), eval.NewRuleset(tall...)
-	ends := func(r *eval.Ruleset, p eval.Packet) string {
+	a, b := compiled(t, flat), compiled(t, tall)
+	ends := func(r map[nft.Family]*walk.Ruleset, p walk.Packet) string {
 		t.Helper()
-		outcomes, err := r.Follow(p, world)
+		outcomes, err := r[nft.FamilyOf(p.Dest.Addr())].Follow(p, world)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -247,30 +256,81 @@ func frontends(c nft.Contents) map[string]uint8 {
 	return all
 }
 
-func TestWhatCantBeFollowed(t *testing.T) {
+// compiled are tables ready to be followed, without a kernel.
+func compiled(t *testing.T, all []nft.Contents) map[nft.Family]*walk.Ruleset {
+	t.Helper()
+	rules := map[nft.Family]*walk.Ruleset{}
+	for i := range all {
+		held, err := all[i].Held()
+		if err != nil {
+			t.Fatal(err)
+		}
+		rules[all[i].Family] = walk.Compile(held)
+	}
+	return rules
+}
+
+// Rules that others put among ours are followed, too, and their tables beside ours.
+func TestRulesOfOthers(t *testing.T) {
 	all := contents(t, byAddress, "../../examples/dns-default.yaml")
-	r := eval.NewRuleset(all...)
-	if _, err := r.Follow(packet(6, "10.254.0.1:1", "[fd00::1]:2", "eth0"), world); err == nil {
+	if _, err := compiled(t, all)[nft.IPv4].Follow(packet(6, "10.254.0.1:1", "[fd00::1]:2", "eth0"), world); err == nil {
 		t.Error("two families: no error")
 	}
-	held := &nft.Held{ID: all[0].ID(), Sets: map[string]*nft.HeldSet{}, Chains: map[string]*nft.HeldChain{}}
-	for _, c := range all[0].Chains {
-		held.Chains[c.Name] = &nft.HeldChain{Base: c.Base, Rules: make([]nft.HeldRule, len(c.Rules))}
-	}
-	foreign := eval.NewRuleset(eval.Held(all[0].Table, held, func(string) *nft.Chain { return nil }))
-	_, err := foreign.Follow(packet(17, "10.254.4.9:4000", "172.30.0.10:53", "veth1"), world)
-	if err == nil || !strings.Contains(err.Error(), "chain guard-prerouting rule 1: the kernel has other rules here than ours") {
-		t.Errorf("of rules that are not ours: %v", err)
-	}
-	// In another proxy's shadow, packets pass by.
-	for _, c := range all[0].Chains {
-		if c.Base != nil {
-			held.Chains[c.Name].Rules = nil
+	first := func(tables ...*nft.Held) string {
+		t.Helper()
+		outcomes, err := walk.Compile(tables...).Follow(packet(17, "10.254.4.9:4000", "172.30.0.10:53", "veth1"), world)
+		if err != nil {
+			return err.Error()
 		}
+		return way(outcomes[0])
 	}
-	shadow := eval.NewRuleset(eval.Held(all[0].Table, held, func(string) *nft.Chain { return nil }))
-	outcomes, err := shadow.Follow(packet(17, "10.254.4.9:4000", "172.30.0.10:53", "veth1"), world)
-	if err != nil || len(outcomes) != 1 || outcomes[0].Translated || len(outcomes[0].Steps) != 0 {
-		t.Errorf("in a shadow: %v, %v", outcomes, err)
+	rule := func(statements ...nft.Statement) nft.HeldRule {
+		held, err := (&nft.Rule{Statements: statements}).Held(nft.IPv4)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return held
+	}
+	other := func(base nft.Base, drops bool, rules ...nft.HeldRule) *nft.Held {
+		return &nft.Held{ID: nft.ID{Family: nft.IPv4, Name: "other"}, Chains: map[string]*nft.HeldChain{"theirs": {Base: &base, Drops: drops, Rules: rules}}}
+	}
+	ours := func(change func(chains map[string]*nft.HeldChain)) *nft.Held {
+		held, err := all[0].Held()
+		if err != nil {
+			t.Fatal(err)
+		}
+		change(held.Chains)
+		return held
+	}
+	insert := func(chain string, r nft.HeldRule) *nft.Held {
+		return ours(func(chains map[string]*nft.HeldChain) {
+			chains[chain].Rules = slices.Insert(chains[chain].Rules, 0, r)
+		})
+	}
+	as := func(c map[string]*nft.HeldChain) {}
+	const end = " forwarded 10.254.4.9:4000 -> 10.254.0.92:5353"
+	for _, tc := range []struct{ name, got, want string }{
+		{"a counter", first(insert("nat-prerouting", rule(nft.Counter{}))), "0.1667 nat-prerouting:1 nat-prerouting:2 services:1 cluster-6:2 nat-postrouting:1" + end},
+		{"a drop", first(insert("cluster-6", rule(nft.Drop{}))), "1.0000 nat-prerouting:1 services:1 cluster-6:1 dropped 10.254.4.9:4000 -> 172.30.0.10:53"},
+		{"a limit", first(insert("cluster-6", rule(nft.Limit{Rate: 1}))), "chain cluster-6, rule 1: limit is unknown here"},
+		{"a drop behind translation", first(ours(as), other(nft.Base{Type: "filter", Hook: nft.Forward}, false, rule(nft.Translated{}, nft.Drop{}))),
+			"0.1667 nat-prerouting:1 services:1 cluster-6:2 theirs:1 dropped 10.254.4.9:4000 -> 10.254.0.92:5353"},
+		{"a policy", first(ours(as), other(nft.Base{Type: "filter", Hook: nft.Forward}, true)),
+			"0.1667 nat-prerouting:1 services:1 cluster-6:2 theirs:0 dropped 10.254.4.9:4000 -> 10.254.0.92:5353"},
+		{"another translation comes too late", first(ours(as), other(nft.Base{Type: "nat", Hook: nft.Prerouting, Priority: -100}, false, rule(nft.Translate{Protocol: 17, To: netip.MustParseAddrPort("192.0.2.9:9")}))),
+			"0.1667 nat-prerouting:1 services:1 cluster-6:2 nat-postrouting:1" + end},
+		{"another translation comes first", first(ours(as), other(nft.Base{Type: "nat", Hook: nft.Prerouting, Priority: -110}, false, rule(nft.Translate{Protocol: 17, To: netip.MustParseAddrPort("192.0.2.9:9")}))),
+			"1.0000 theirs:1 nat-postrouting:1 forwarded 10.254.4.9:4000 -> 192.0.2.9:9"},
+		{"no rules", first(ours(func(chains map[string]*nft.HeldChain) {
+			for _, c := range chains {
+				if c.Base != nil {
+					c.Rules = nil
+				}
+			}
+		})), "1.0000 forwarded 10.254.4.9:4000 -> 172.30.0.10:53"},
+	} {
+		if tc.got != tc.want {
+			t.Errorf("%s: got\n%s\nwant\n%s", tc.name, tc.got, tc.want)
+		}
 	}
 }
