@@ -93,8 +93,8 @@ type differ struct {
 	scope   proxy.Scope
 	// known are addresses of this node's from its Node object.
 	known []netip.Addr
-	// onNode are the addresses of endpoints on this node.
-	onNode []netip.Addr
+	// onNode are the endpoints on this node.
+	onNode []netip.AddrPort
 }
 
 // comparison is what diff prints with -o json.

@@ -133,18 +133,18 @@ func (d *differ) config(theirs bool) (view.Config, proxy.Scope, error) {
 	if err != nil {
 		return view.Config{}, "", err
 	}
-	how, scope := view.Config{}, d.scope
-	// Who may not read the kernel compares manifests and dumps all the same.
-	if held, err := readKernel(config, false); err == nil && held.told {
-		how = held.config.View()
+	held, err := readKernel(config, d.cmd.Flags().Changed)
+	switch {
+	case err == nil && held.any():
 		if !theirs && !d.cmd.Flags().Changed("scope") {
-			scope = held.scope()
+			return held.config.View(), held.scope(), nil
 		}
+		return held.config.View(), d.scope, nil
+	case slices.ContainsFunc([]string{"pod-cidrs", "pod-interface", "masquerade-all"}, d.cmd.Flags().Changed):
+		return config.View(), d.scope, nil
 	}
-	if slices.ContainsFunc([]string{"pod-cidrs", "pod-interface", "masquerade-all"}, d.cmd.Flags().Changed) {
-		how = config.View()
-	}
-	return how, scope, nil
+	// Who may not read the kernel compares manifests and dumps all the same.
+	return view.Config{}, d.scope, nil
 }
 
 // kernel is what our tables do.
@@ -179,7 +179,7 @@ func (d *differ) held() (*held, error) {
 	if err != nil {
 		return nil, err
 	}
-	return readKernel(config, false)
+	return readKernel(config, d.cmd.Flags().Changed)
 }
 
 // nodeAddrs are all addresses that are this node's: the machine's, and those that

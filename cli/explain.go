@@ -88,16 +88,9 @@ func (e *explainer) run(args []string) error {
 	return e.service(args[0])
 }
 
-// told says that flags say how the tables are made.
-func (e *explainer) told() bool {
-	return slices.ContainsFunc([]string{"pod-cidrs", "pod-interface", "masquerade-all", "masquerade-bit"}, func(name string) bool {
-		return e.cmd.Flags().Changed(name)
-	})
-}
-
 // kernel is what the kernel holds; without it, why it is not known.
 func (e *explainer) kernel(config layout.Config) (*held, string) {
-	h, err := readKernel(config, e.told())
+	h, err := readKernel(config, e.cmd.Flags().Changed)
 	if err != nil {
 		return &held{layout: maps.NewLayout(config)}, fmt.Sprintf("the kernel's tables: %v", err)
 	}

@@ -115,7 +115,7 @@ func (e *explainer) ruleset(config layout.Config) (*ruleset, error) {
 // installed are the kernel's tables of Service traffic: ours together with kube-proxy's,
 // as packets meet both; those that packets pass by, as they would be without that.
 func (e *explainer) installed(config layout.Config) (*ruleset, error) {
-	kernel, err := readKernel(config, e.told())
+	kernel, err := readKernel(config, e.cmd.Flags().Changed)
 	if err != nil {
 		return nil, err
 	}

@@ -37,18 +37,18 @@ type held struct {
 }
 
 // readKernel reads our tables. The layout and its configuration are those that they
-// say they were made with; flags that are asked for come first.
-func readKernel(config layout.Config, asked bool) (*held, error) {
+// say they were made with, but for flags that were given: those come first.
+func readKernel(flags layout.Config, given func(flag string) bool) (*held, error) {
 	conn, err := kernel.Open(0)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { _ = conn.Close() }()
-	h := &held{config: config, tables: map[nft.ID]*nft.Held{}, remembered: map[nft.ID]map[string][]nft.Element{}, connections: map[nft.ID][]connections.Count{}}
+	h := &held{config: flags, tables: map[nft.ID]*nft.Held{}, remembered: map[nft.ID]map[string][]nft.Element{}, connections: map[nft.ID][]connections.Count{}}
 	counted := false
 	services, _ := maps.Counted()
 	var all []*nft.Held
-	for _, id := range dataplane.IDs(maps.NewLayout(config)) {
+	for _, id := range dataplane.IDs(maps.NewLayout(flags)) {
 		table, err := conn.Read(id)
 		if err != nil {
 			return nil, err
@@ -68,13 +68,23 @@ func readKernel(config layout.Config, asked bool) (*held, error) {
 			return nil, err
 		}
 	}
-	found, name, ok := layout.StoredIn(all)
-	if h.told = ok && !asked; h.told {
-		h.config = found
-	} else if !asked {
+	stored, name, ok := layout.StoredIn(all)
+	if h.told = ok; ok {
+		h.config = stored
+	} else if h.any() {
 		h.config.PodCIDRs = h.podCIDRs() // of an older release
 	}
-	h.config.Scope, h.config.Counted = found.Scope, counted
+	for flag, take := range map[string]func(){
+		"pod-cidrs":      func() { h.config.PodCIDRs = flags.PodCIDRs },
+		"pod-interface":  func() { h.config.PodInterface = flags.PodInterface },
+		"masquerade-all": func() { h.config.MasqueradeAll = flags.MasqueradeAll },
+		"masquerade-bit": func() { h.config.MasqueradeBit = flags.MasqueradeBit },
+	} {
+		if given(flag) {
+			take()
+		}
+	}
+	h.config.Scope, h.config.Counted = stored.Scope, counted
 	h.layout = maps.NewLayout(h.config)
 	if name == layout.Chains || !ok && slices.ContainsFunc(all, func(t *nft.Held) bool { return t.Sets["nodeports"] != nil }) {
 		h.layout = chains.NewLayout(h.config)

@@ -20,8 +20,7 @@ func (s *iptablesSaver) kernel(config *iptables.Config) ([]proxy.Service, error)
 	if err != nil {
 		return nil, err
 	}
-	told := slices.ContainsFunc([]string{"pod-cidrs", "pod-interface", "masquerade-all", "masquerade-bit"}, s.cmd.Flags().Changed)
-	h, err := readKernel(asked, told)
+	h, err := readKernel(asked, s.cmd.Flags().Changed)
 	if err != nil {
 		return nil, err
 	}

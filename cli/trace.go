@@ -74,7 +74,7 @@ func (t *tracer) run(args []string) error {
 	case t.output != "" && t.output != "json":
 		return fmt.Errorf("-o %s: must be json", t.output)
 	}
-	held, err := readKernel(layout.Config{MasqueradeBit: layout.DefaultMasqueradeBit}, false)
+	held, err := readKernel(layout.Config{MasqueradeBit: layout.DefaultMasqueradeBit}, t.cmd.Flags().Changed)
 	if err != nil {
 		return err
 	}

@@ -70,7 +70,9 @@ func (t *text) steps(steps []Step) {
 	hook := ""
 	tables := map[string]bool{}
 	for i := range steps {
-		tables[steps[i].Table] = true
+		if steps[i].Rule > 0 {
+			tables[steps[i].Table] = true
+		}
 	}
 	for i := range steps {
 		s := &steps[i]

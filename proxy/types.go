@@ -148,13 +148,13 @@ type Endpoint struct {
 // that only with another source address.
 func (e Endpoint) ReachesItself() bool { return e.Local || e.Hairpin }
 
-// OnNode are the addresses of endpoints that may get what they have sent themselves.
-func (s Service) OnNode() []netip.Addr {
-	var all []netip.Addr
+// OnNode are the endpoints that may get what they have sent themselves.
+func (s Service) OnNode() []netip.AddrPort {
+	var all []netip.AddrPort
 	for i := range s.Ports {
 		for _, e := range s.Ports[i].Endpoints {
 			if e.ReachesItself() {
-				all = append(all, e.Addr())
+				all = append(all, e.AddrPort)
 			}
 		}
 	}

@@ -1,9 +1,11 @@
 package walk
 
 import (
+	"cmp"
 	"encoding/binary"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -228,6 +230,9 @@ func (w *writer) compare(s *step) {
 	}
 }
 
+// ipv4 is nft's number for the type of an IPv4 address.
+const ipv4 = 7
+
 // keys is the concatenation that lies in registers.
 func (w *writer) keys(at, length int) string {
 	var texts []string
@@ -246,8 +251,15 @@ func (w *writer) keys(at, length int) string {
 func (w *writer) lookup(s *step) {
 	set := "@" + s.set.name
 	if s.set.Anonymous() {
+		elements := slices.Clone(s.set.Elements)
+		slices.SortFunc(elements, func(a, b nft.Element) int {
+			if len(a.Key) == 4 && len(b.Key) == 4 && s.set.KeyType != ipv4 { // numbers
+				return cmp.Compare(native([]byte(a.Key)), native([]byte(b.Key)))
+			}
+			return strings.Compare(a.Key, b.Key)
+		})
 		var texts []string
-		for _, e := range s.set.Elements {
+		for _, e := range elements {
 			texts = append(texts, s.set.Text(w.family, e))
 		}
 		set = "{ " + strings.Join(texts, ", ") + " }"

@@ -24,8 +24,8 @@ type Options struct {
 	// Name is the Service port, as view.Port has it, that a chain is named for;
 	// empty if it is for none. It is asked where elements have no comment.
 	Name func(chain string) string
-	// OnNode are addresses of endpoints on this node: whether they reach themselves.
-	OnNode []netip.Addr
+	// OnNode are endpoints on this node, which may reach themselves.
+	OnNode []netip.AddrPort
 	// Only, if there is one, reports whether a Service port, as view.Port has it, is
 	// looked at.
 	Only func(name string) bool
@@ -142,7 +142,7 @@ func (r *Ruleset) port(f frontend, o Options) (p view.Port, ok bool) {
 // themselves as the client: their answers would not come back by the node.
 func (r *Ruleset) unanswered(to netip.AddrPort, protocol byte, endpoints []view.Endpoint, o Options) (list []netip.AddrPort, unclear string) {
 	for _, e := range endpoints {
-		if !slices.Contains(o.OnNode, e.Addr()) || slices.Contains(o.NodeAddrs, e.Addr()) {
+		if !slices.Contains(o.OnNode, e.AddrPort) || slices.Contains(o.NodeAddrs, e.Addr()) {
 			continue // what the node itself sends has its address
 		}
 		q := &query{client: pod, protocol: protocol, World: World{Local: func(a netip.Addr) bool { return slices.Contains(o.NodeAddrs, a) }}}
