@@ -103,7 +103,9 @@ type comparison struct {
 	Have        string            `json:"have"`
 	Frontends   int               `json:"frontends"`
 	Differences []view.Difference `json:"differences"`
-	Notes       []string          `json:"notes,omitempty"`
+	// Unhooked are base chains that do not lead to kube-proxy's rules.
+	Unhooked []string `json:"unhooked,omitempty"`
+	Notes    []string `json:"notes,omitempty"`
 }
 
 func (d *differ) run(args []string) (different bool, err error) {
@@ -134,7 +136,12 @@ func (d *differ) run(args []string) (different bool, err error) {
 	maps.Copy(all, have.view)
 	c.Frontends = len(all)
 	c.Differences = append([]view.Difference{}, view.Compare(want.view, have.view)...)
-	return len(c.Differences) > 0, d.print(c)
+	for _, side := range sides {
+		for _, u := range side.unhooked {
+			c.Unhooked = append(c.Unhooked, side.name+": "+u)
+		}
+	}
+	return len(c.Differences)+len(c.Unhooked) > 0, d.print(c)
 }
 
 // only are the frontends of one Service. A frontend whose Service a source does not
@@ -164,8 +171,11 @@ func (d *differ) print(c comparison) error {
 			return err
 		}
 	}
-	switch n := len(c.Differences); n {
-	case 0:
+	for _, u := range c.Unhooked {
+		fmt.Fprintln(out, u)
+	}
+	switch n := len(c.Differences); {
+	case n+len(c.Unhooked) == 0:
 		fmt.Fprintf(errs, "no difference: %s and %s have the same at %s\n", c.Want, c.Have, count(c.Frontends, "frontend"))
 	default:
 		fmt.Fprintf(errs, "%s with differences, of %s compared\n", count(n, "Service"), count(c.Frontends, "frontend"))

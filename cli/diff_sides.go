@@ -41,6 +41,8 @@ type side struct {
 	name  string
 	view  view.View
 	notes []string
+	// unhooked is what base chains should lead to and don't.
+	unhooked []string
 }
 
 // read reads both sides. Our tables are read last, what is desired first: which
@@ -204,7 +206,7 @@ func (d *differ) kubeProxy(modes []kubeproxy.Mode) (side, error) {
 	if err != nil {
 		return side{}, err
 	}
-	return side{view: found.View, notes: found.Notes}, nil
+	return side{view: found.View, notes: found.Notes, unhooked: found.Unhooked}, nil
 }
 
 // dump is what a file of iptables-save means.
@@ -225,11 +227,14 @@ func (d *differ) dump(name string) (side, error) {
 	if err != nil {
 		return side{}, fmt.Errorf("%s: %w", name, err)
 	}
-	reading := iptables.Interpret(dump)
-	if len(reading.View) == 0 {
+	reading := iptables.InterpretHooked(dump)
+	if len(reading.View)+len(reading.Unhooked) == 0 {
 		return side{}, fmt.Errorf("%s has no Service: a dump of iptables-save with kube-proxy's chains is wanted", name)
 	}
 	s := side{view: reading.View}
+	for _, u := range reading.Unhooked {
+		s.unhooked = append(s.unhooked, u.String())
+	}
 	for _, w := range reading.Warnings {
 		s.notes = append(s.notes, fmt.Sprintf("%s: %s", name, w))
 	}

@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/kube-verdict/kube-verdict/proxy"
 	"github.com/kube-verdict/kube-verdict/view"
 )
 
@@ -46,7 +47,10 @@ func (in *interpreter) frontend(key view.Key) {
 		in.leaveOut(key, "connections to %s from outside are not taken, but others are; it is left out", key)
 		return
 	}
-	if p.Fate != view.Balanced && (pod.fate != outside.fate || node.fate != outside.fate) {
+	if p.Fate != view.Balanced && in.fromHooks && in.Frontends[key].Kind == proxy.ClusterIP && node.fate == passed {
+		p.Unclear = "connections from this node itself get no answer, unlike others"
+	}
+	if p.Fate != view.Balanced && (pod.fate != outside.fate || node.fate != outside.fate && !(in.fromHooks && node.fate == passed)) {
 		in.warn(line, "clients are told different things at %s; what those from outside are told is taken", key)
 	}
 	in.View[key] = p
@@ -66,6 +70,9 @@ func (in *interpreter) balanced(key view.Key, p *view.Port, pod, node, outside *
 		}
 	}
 	p.Affinity = time.Duration(max(pod.affinity, node.affinity, outside.affinity)) * time.Second
+	if kind := in.Frontends[key].Kind; in.fromHooks && (kind == proxy.ClusterIP || kind == proxy.NodePort) && (node.fate == passed || pod.fate == passed) {
+		p.Unclear = "connections from pods, or from this node itself, are not taken, unlike others"
+	}
 	if outside.fate == balanced && node.fate != balanced {
 		in.warn(line, "connections from the node itself to %s are not taken, unlike others", key)
 		node = outside // before 1.18, at external IPs
@@ -115,10 +122,7 @@ func (in *interpreter) follow(key view.Key, from client) result {
 	if key.IsNodePort() {
 		w.addr, first = netip.Addr{}, chainNodePorts
 	}
-	left := []flow{{share: 1}}
-	if c := in.nat.Chain(first); c != nil {
-		left = w.chain(c, left, "")
-	}
+	left := w.throughNat(first)
 	for _, e := range w.ends {
 		if e.fate == passed {
 			left = append(left, e.flow)
@@ -135,20 +139,6 @@ func (in *interpreter) follow(key view.Key, from client) result {
 		w.finish([]flow{f}, as)
 	}
 	return w.result()
-}
-
-// throughFilter are the chains of the table filter that connections without an
-// endpoint get to.
-func (w *walker) throughFilter(left []flow, nodePort bool) []flow {
-	w.inFilter = true
-	for _, name := range []string{chainProxyFirewall, chainServices, chainExternalServices} {
-		// Those to the node itself don't get to KUBE-SERVICES.
-		if c := w.filter.Chain(name); c != nil && !(nodePort && name == chainServices) {
-			left = w.chain(c, left, "")
-		}
-	}
-	w.inFilter = false
-	return left
 }
 
 // result puts together what becomes of all flows.
@@ -180,7 +170,7 @@ func (w *walker) result() result {
 	if marked > 0 && unmarked > 0 {
 		w.warn(w.Frontends[w.key()].Line, "some endpoints of %s are masqueraded and others are not; all are taken to be", w.key())
 	}
-	r.masquerade = marked > 0
+	r.masquerade = marked > 0 && w.masquerades
 	r.endpoints = view.Gather(anywhere)
 	if len(anywhere) == 0 && len(ranged) > 0 {
 		for source := range ranges {

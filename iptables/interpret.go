@@ -27,8 +27,18 @@ type Reading struct {
 	// if AllNodePortAddresses.
 	NodePortAddresses    []netip.Addr
 	AllNodePortAddresses bool
+	// Unhooked are the ways from base chains that kube-proxy has and the dump lacks.
+	Unhooked []Unhooked
 	// Warnings are those of the dump, and what could not be carried over.
 	Warnings []Warning
+}
+
+// Unhooked is a base chain that does not lead to one of kube-proxy's chains.
+type Unhooked struct{ From, To string }
+
+// String is a sentence.
+func (u Unhooked) String() string {
+	return fmt.Sprintf("chain %s does not lead to %s, as kube-proxy has it", u.From, u.To)
 }
 
 // Frontend is what a rule says of a frontend besides what connections meet.
@@ -42,10 +52,13 @@ type Frontend struct {
 // them as packets would, from pods, from the node and from outside, so that it does
 // not depend on how a release laid out its chains. Others' rules are left alone.
 // What has no place in a View, or is not understood, is in the Warnings.
-func Interpret(d *Dump) *Reading {
+func Interpret(d *Dump) *Reading { return interpret(d, false) }
+
+func interpret(d *Dump, fromHooks bool) *Reading {
 	in := &interpreter{
-		Reading: &Reading{View: view.View{}, Frontends: map[view.Key]Frontend{}, HealthChecks: map[string]uint16{}, Warnings: slices.Clone(d.Warnings)},
-		nat:     d.Table("nat"), filter: d.Table("filter"), told: map[Warning]bool{}, index: map[*Chain]*index{}, is6: d.Families().Line6 > 0,
+		fromHooks: fromHooks,
+		Reading:   &Reading{View: view.View{}, Frontends: map[view.Key]Frontend{}, HealthChecks: map[string]uint16{}, Warnings: slices.Clone(d.Warnings)},
+		nat:       d.Table("nat"), filter: d.Table("filter"), told: map[Warning]bool{}, index: map[*Chain]*index{}, is6: d.Families().Line6 > 0,
 	}
 	if d.Listing {
 		// Its rules are of both tables; which, shows in what they do.
@@ -65,6 +78,7 @@ func Interpret(d *Dump) *Reading {
 	in.findNodePorts()
 	in.checkMarks()
 	in.checkHooks()
+	in.findUnhooked()
 	in.frontends()
 	for _, key := range in.keys() {
 		in.frontend(key)
@@ -80,12 +94,15 @@ func Interpret(d *Dump) *Reading {
 type interpreter struct {
 	*Reading
 	nat, filter *Table
-	told        map[Warning]bool
-	index       map[*Chain]*index
-	is6         bool
-	mark        uint32
-	endless     int               // walks that were given up
-	ofChain     map[string]string // see services
+	// fromHooks is for walks that begin at the base chains, and masquerades says that
+	// connections that are marked for it are masqueraded.
+	fromHooks, masquerades bool
+	told                   map[Warning]bool
+	index                  map[*Chain]*index
+	is6                    bool
+	mark                   uint32
+	endless                int               // walks that were given up
+	ofChain                map[string]string // see services
 }
 
 // warn tells of something, once.

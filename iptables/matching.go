@@ -116,6 +116,9 @@ func (w *walker) toRule(r *Rule) bool {
 		return true
 	}
 	p := r.Destination.Prefix
+	if !w.addr.IsValid() && r.port() != 0 && !p.Addr().IsLoopback() {
+		return r.Destination.Not // another frontend with the same port
+	}
 	if !w.addr.IsValid() { // any of the node's addresses, but loopback ones
 		return p.Addr().IsLoopback() == r.Destination.Not
 	}

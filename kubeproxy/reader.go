@@ -55,6 +55,8 @@ func (r *Reader) Close() error { return r.conn.Close() }
 type Found struct {
 	Mode Mode
 	View view.View
+	// Unhooked is what base chains should lead to and don't.
+	Unhooked []string
 	// Notes are what the View does not say and somebody should know.
 	Notes []string
 }
@@ -202,7 +204,7 @@ func (r *Reader) read(mode Mode, nodeAddrs []netip.Addr) (*Found, error) {
 		if dump.Table("nat").Chain(chainServices) == nil {
 			continue
 		}
-		found.add(iptables.Interpret(dump))
+		found.add(iptables.InterpretHooked(dump))
 	}
 	return found, nil
 }
@@ -211,6 +213,9 @@ func (r *Reader) read(mode Mode, nodeAddrs []netip.Addr) (*Found, error) {
 func (f *Found) add(r *iptables.Reading) {
 	for key, port := range r.View {
 		f.View[key] = port
+	}
+	for _, u := range r.Unhooked {
+		f.Unhooked = append(f.Unhooked, u.String())
 	}
 	for _, w := range r.Warnings {
 		f.Notes = append(f.Notes, w.String())
