@@ -31,13 +31,17 @@ kube-proxy's chains and in our maps; why each endpoint gets traffic or none; and
 whether the kernel of this network namespace has just that.
 
 With --from and --to it follows one packet instead, rule by rule, through the
-tables that the kernel holds, or through those that are wanted (with -f, or where
-the kernel holds none). Nothing is sent and nothing is changed.
+tables that the kernel holds, ours and kube-proxy's of its nftables mode, or through
+those that are wanted (with -f, or where the kernel holds none). Rules that others
+inserted are followed, too. Nothing is sent and nothing is changed.
+
+The first line about a Service is the verdict. The exit status is 1 if the kernel does
+something else than the Service asks for.
 
 Objects come from the API server, or from manifests with -f. It needs no right
 beyond reading them; without CAP_NET_ADMIN the kernel is left out, and it says so.
 Flags about the tables (--pod-cidrs, --nodeport-addresses, --masquerade-bit, ...)
-need not be given: they are told from what the kernel holds.`,
+need not be given: the tables in the kernel say how they were made.`,
 		Example: `  kube-verdict explain openshift-dns/dns-default          # why does nobody answer?
   kube-verdict explain shop/cart -o wide                  # all endpoints, slices and elements
   kube-verdict explain shop/cart -o json | jq '.ports[].endpoints[] | select(.cluster.in | not)'
