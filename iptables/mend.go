@@ -15,7 +15,12 @@ import (
 func Mend(d *Dump) *Dump {
 	m := &mender{Dump: &Dump{Tables: slices.Clone(d.Tables), Trailing: d.Trailing, Warnings: slices.Clone(d.Warnings), Listing: d.Listing}}
 	for i := range m.Tables {
-		m.table(&m.Tables[i])
+		t := &m.Tables[i]
+		if m.Listing && t.Name == "" {
+			once, warnings := Once(t)
+			*t, m.Warnings = *once, append(m.Warnings, warnings...)
+		}
+		m.table(t)
 	}
 	return m.Dump
 }
