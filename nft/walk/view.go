@@ -130,7 +130,7 @@ func (r *Ruleset) port(f frontend, o Options) (p view.Port, ok bool) {
 		if all[pod].fate != through || all[node].fate != through || all[outside].fate != through {
 			p := r.together(all)
 			if p.Unclear == "" {
-				p.Unanswered, p.Unclear = r.unanswered(netip.AddrPortFrom(addr, f.port), byte(f.protocol), p.Endpoints, o)
+				p.Unanswered, p.Unclear = r.unanswered(netip.AddrPortFrom(addr, f.port), byte(f.protocol), &p, all[pod].fate, o)
 			}
 			return p, true
 		}
@@ -139,9 +139,11 @@ func (r *Ruleset) port(f frontend, o Options) (p view.Port, ok bool) {
 }
 
 // unanswered are endpoints on this node that get themselves at a frontend and see
-// themselves as the client: their answers would not come back by the node.
-func (r *Ruleset) unanswered(to netip.AddrPort, protocol byte, endpoints []view.Endpoint, o Options) (list []netip.AddrPort, unclear string) {
-	for _, e := range endpoints {
+// themselves as the client, so that their answers would not come back by the node; or
+// whose connections end where those of other pods do not.
+func (r *Ruleset) unanswered(to netip.AddrPort, protocol byte, p *view.Port, pods end, o Options) (list []netip.AddrPort, unclear string) {
+	ends := pods == translated && p.Sources == nil
+	for _, e := range p.Endpoints {
 		if !slices.Contains(o.OnNode, e.AddrPort) || slices.Contains(o.NodeAddrs, e.Addr()) {
 			continue // what the node itself sends has its address
 		}
@@ -150,7 +152,9 @@ func (r *Ruleset) unanswered(to netip.AddrPort, protocol byte, endpoints []view.
 		if err != nil {
 			return nil, err.Error()
 		}
-		if slices.ContainsFunc(ways, func(s *state) bool { return s.end == through && s.to == e.AddrPort && !s.masqueraded }) {
+		if slices.ContainsFunc(ways, func(s *state) bool {
+			return ends && s.fate() != translated || s.end == through && s.to == e.AddrPort && !s.masqueraded
+		}) {
 			list = append(list, e.AddrPort)
 		}
 	}
