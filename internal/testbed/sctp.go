@@ -37,9 +37,11 @@ type Arrival struct {
 
 // SCTPCatcher notes the SCTP packets that arrive in a namespace.
 type SCTPCatcher struct {
-	fds  []int
-	mu   sync.Mutex
-	seen map[uint32]Arrival
+	fds     []int
+	closing atomic.Bool
+	readers sync.WaitGroup
+	mu      sync.Mutex
+	seen    map[uint32]Arrival
 }
 
 // CatchSCTP starts to catch. It ends with Close.
@@ -52,7 +54,7 @@ func (ns *Namespace) CatchSCTP() (*SCTPCatcher, error) {
 			return nil, err
 		}
 		c.fds = append(c.fds, fd)
-		go c.read(fd, family)
+		c.readers.Go(func() { c.read(fd, family) })
 	}
 	return c, nil
 }
@@ -72,7 +74,7 @@ func (ns *Namespace) rawSCTP(family int) (fd int, err error) {
 
 func (c *SCTPCatcher) read(fd, family int) {
 	b := make([]byte, 2048)
-	for {
+	for !c.closing.Load() {
 		n, from, err := unix.Recvfrom(fd, b, 0)
 		if errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.EINTR) {
 			continue
@@ -105,8 +107,11 @@ func (c *SCTPCatcher) Seen(tag uint32) (Arrival, bool) {
 	return a, ok
 }
 
-// Close ends catching.
+// Close ends catching. A reader must not outlive its socket: the next socket gets the same
+// number, and the reader would take what arrives there.
 func (c *SCTPCatcher) Close() {
+	c.closing.Store(true)
+	c.readers.Wait()
 	for _, fd := range c.fds {
 		_ = unix.Close(fd)
 	}
