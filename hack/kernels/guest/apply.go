@@ -40,9 +40,18 @@ func apply(j *job, _ string) error {
 			j.check("apply the unchanged "+what, expect(ns, "nothing to change", "apply", "-f", file, "--layout", layout))
 			j.lists(ns, what, file)
 		}
+		j.repair(ns, examples[len(examples)-1], layout)
 	}
 	j.check("cleanup", expect(ns, "removed table ip6", "cleanup"))
 	return nil
+}
+
+// repair programs a file again after somebody deleted a table of it.
+func (j *job) repair(ns *testbed.Namespace, file, layout string) {
+	what := fmt.Sprintf("a repaired %s in %s", filepath.Base(file), layout)
+	_, err := run(ns, "", "/usr/sbin/nft", "delete", "table", "ip", "kube-verdict")
+	j.check("apply "+what, errors.Join(err, expect(ns, "added", "apply", "-f", file, "--layout", layout)))
+	j.lists(ns, what, file)
 }
 
 // run runs a program in a namespace, below a root of its own if it has one. There is no
