@@ -227,7 +227,7 @@ func (d *differ) dump(name string) (side, error) {
 	if err != nil {
 		return side{}, fmt.Errorf("%s: %w", name, err)
 	}
-	reading := iptables.InterpretHooked(iptables.Mend(dump))
+	reading := iptables.InterpretHooked(iptables.Complete(dump))
 	if len(reading.View)+len(reading.Unhooked) == 0 {
 		return side{}, fmt.Errorf("%s has no Service: a dump of iptables-save with kube-proxy's chains is wanted", name)
 	}

@@ -18,27 +18,47 @@ import (
 // form is one way to write a translation. It warns of what it can't carry over.
 type form struct {
 	name, help string
-	write      func(w io.Writer, d *iptables.Dump, node string) ([]iptables.Warning, error)
+	write      func(w io.Writer, d *iptables.Dump, reading *iptables.Reading, node string) ([]iptables.Warning, error)
 }
 
 // forms are all that translate writes; the first is the default.
 func forms() []form {
 	return []form{
-		{"nft", "a script for \"nft -f\" with the same chains, which does the same", func(w io.Writer, d *iptables.Dump, _ string) ([]iptables.Warning, error) {
-			return nftscript.Write(w, d)
+		{"nft", "a script for \"nft -f\" with the same chains, which does the same", func(w io.Writer, d *iptables.Dump, reading *iptables.Reading, _ string) ([]iptables.Warning, error) {
+			warnings, err := nftscript.Write(w, d)
+			if reading.Empty {
+				warnings = append(warnings, iptables.Warning{Text: "kube-proxy serves no Service here"})
+			}
+			return warnings, err
 		}},
-		{"manifests", "Services and EndpointSlices, as \"apply\" reads them", func(w io.Writer, d *iptables.Dump, node string) ([]iptables.Warning, error) {
-			reading := iptables.Interpret(d)
+		{"manifests", "Services and EndpointSlices, as \"apply\" reads them", func(w io.Writer, _ *iptables.Dump, reading *iptables.Reading, node string) ([]iptables.Warning, error) {
 			err := translate.Manifests(w, reading, node)
 			return reading.Warnings, err
 		}},
-		{"json", "what connections to each frontend meet, and the warnings, for other programs", func(w io.Writer, d *iptables.Dump, _ string) ([]iptables.Warning, error) {
-			reading := iptables.Interpret(d)
+		{"json", "what connections to each frontend meet, and the warnings, for other programs", func(w io.Writer, _ *iptables.Dump, reading *iptables.Reading, _ string) ([]iptables.Warning, error) {
 			err := translate.JSON(w, reading)
 			return reading.Warnings, err
 		}},
 	}
 }
+
+// translated writes a dump in one form, and gives what is to be warned of. It is an error
+// if no Service is among the rules, unless the dump is that of a kube-proxy without any.
+func translated(dump *iptables.Dump, as form, node string) (string, []iptables.Warning, error) {
+	if _, err := dump.Family(); err != nil {
+		return "", dump.Warnings, err
+	}
+	reading := iptables.Interpret(dump)
+	if len(reading.View) == 0 && !reading.Empty {
+		return "", reading.Warnings, errNoService
+	}
+	var text strings.Builder
+	warnings, err := as.write(&text, dump, reading, node)
+	return text.String(), warnings, err
+}
+
+// errNoService is for rules of which nothing is left.
+var errNoService = errors.New("there is no Service among the rules that could be read: the input is what iptables-save prints on a node with kube-proxy in iptables mode")
 
 func newTranslate(o *options) *cobra.Command {
 	var output string
@@ -54,10 +74,16 @@ iptables mode, of any release from 1.12 on and of either backend, from a file or
 from standard input, and writes what it stands for. It needs no right, and no
 cluster.
 
-Rules of others are left alone. Listings that were pasted from a terminal, with
-prompts, notes and lines that are there twice, are read as well. What can't be
-carried over, what contradicts itself and what is not understood is named on
-standard error, with its line; what is written is the rest.
+Rules of others are left alone. Listings that were pasted from a terminal, a mail, a
+log or a document are read as well: with prompts, notes, indentation, numbers in
+front, damaged quotes, and lines that are there twice. What such a listing lacks of
+the rules that kube-proxy always has is added. What can't be carried over, what
+contradicts itself, what was added and what is not understood is named on standard
+error, with its line; what is written is the rest.
+
+The input is of one IP family: a dump of both, or one that does not show which, is
+refused. It is an error, with nothing written, if no Service can be read. Only the
+whole dump of a kube-proxy that serves no Service is translated to one without any.
 
 The script for nft has a table of kube-verdict's name, with the chains of iptables,
 and its priorities. A cascade of probabilities is one random number there: an even
@@ -93,22 +119,14 @@ would translate.`,
 			if err != nil {
 				return err
 			}
-			switch families := dump.Families(); {
-			case families.Both():
-				return fmt.Errorf("these are rules of iptables and of ip6tables (%s): translate each on its own", families)
-			case len(dump.Tables) > 0 && families == iptables.Families{}:
-				return errors.New("no address and no header says whether these rules are of iptables or of ip6tables: give the output of iptables-save or ip6tables-save from its first line on")
-			}
-			dump = iptables.Mend(dump)
-			var text strings.Builder
-			warnings, err := all[i].write(&text, dump, node)
+			text, warnings, err := translated(dump, all[i], node)
 			for _, w := range warnings {
 				fmt.Fprintf(cmd.ErrOrStderr(), "warning: %s\n", w)
 			}
 			if err != nil {
 				return err
 			}
-			_, err = io.WriteString(cmd.OutOrStdout(), text.String())
+			_, err = io.WriteString(cmd.OutOrStdout(), text)
 			return err
 		},
 	}

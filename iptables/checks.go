@@ -218,7 +218,7 @@ func (in *interpreter) checkOthers(d *Dump) {
 		var names []string
 		rules := 0
 		for _, c := range t.Chains {
-			if strings.HasPrefix(c.Name, "KUBE-") || c.Policy != "" && c.Policy != "-" || len(c.Rules) == 0 {
+			if strings.HasPrefix(c.Name, "KUBE-") || isHook(c.Name) || c.Policy != "" && c.Policy != "-" || len(c.Rules) == 0 {
 				continue
 			}
 			rules += len(c.Rules)

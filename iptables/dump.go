@@ -17,6 +17,10 @@ type Dump struct {
 	// Listing says that rules came without a table around them, as from grep or
 	// from "iptables -S". They are in a Table without a name.
 	Listing bool
+	// cut says that the text ends inside a table.
+	cut bool
+	// prompts are commands that were typed in a listing.
+	prompts []Warning
 }
 
 // Table returns the table of a name. The rules of a listing may be of any table.

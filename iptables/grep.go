@@ -19,8 +19,8 @@ type grep struct {
 // prompt reads a line that is a command typed at a shell's prompt.
 func (g *grep) prompt(p *parser, text string) bool {
 	at := strings.Index(text, "iptables")
-	if at < 0 {
-		at = strings.Index(text, "ip6tables")
+	if six := strings.Index(text, "ip6tables"); six >= 0 && (at < 0 || six < at) {
+		at = six
 	}
 	before := ""
 	if at > 0 {
@@ -31,6 +31,7 @@ func (g *grep) prompt(p *parser, text string) bool {
 	}
 	p.passed()
 	g.end(p)
+	p.dump.prompts = append(p.dump.prompts, Warning{p.number, text[at:]})
 	g.line, g.pattern = p.number, pattern(text[at:])
 	return true
 }

@@ -29,7 +29,12 @@ var hooked = []struct {
 // InterpretHooked is Interpret for those who ask what connections meet now: where the
 // base chains are in the dump with their policies, rules are walked from there, and what
 // base chains should lead to and don't is in Unhooked.
-func InterpretHooked(d *Dump) *Reading { return interpret(d, true) }
+func InterpretHooked(d *Dump) *Reading {
+	if d.Listing {
+		d = Complete(d)
+	}
+	return interpret(d, true)
+}
 
 // whole is the base chain of a name, if connections are to be walked from there: a
 // listing that lacks lines shows no policy.

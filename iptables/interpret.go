@@ -29,6 +29,8 @@ type Reading struct {
 	AllNodePortAddresses bool
 	// Unhooked are the ways from base chains that kube-proxy has and the dump lacks.
 	Unhooked []Unhooked
+	// Empty says that this is a whole dump of kube-proxy's, without one Service.
+	Empty bool
 	// Warnings are those of the dump, and what could not be carried over.
 	Warnings []Warning
 }
@@ -52,24 +54,18 @@ type Frontend struct {
 // them as packets would, from pods, from the node and from outside, so that it does
 // not depend on how a release laid out its chains. Others' rules are left alone.
 // What has no place in a View, or is not understood, is in the Warnings.
-func Interpret(d *Dump) *Reading { return interpret(d, false) }
+func Interpret(d *Dump) *Reading { return interpret(Complete(d), false) }
 
 func interpret(d *Dump, fromHooks bool) *Reading {
+	named := len(d.Warnings)
 	in := &interpreter{
 		fromHooks: fromHooks,
 		Reading:   &Reading{View: view.View{}, Frontends: map[view.Key]Frontend{}, HealthChecks: map[string]uint16{}, Warnings: slices.Clone(d.Warnings)},
-		nat:       d.Table("nat"), filter: d.Table("filter"), told: map[Warning]bool{}, index: map[*Chain]*index{}, is6: d.Families().Line6 > 0,
+		family:    4, cut: d.cut,
+		nat: d.Table("nat"), filter: d.Table("filter"), told: map[Warning]bool{}, index: map[*Chain]*index{},
 	}
-	if d.Listing {
-		// Its rules are of both tables; which, shows in what they do.
-		listing, warnings := Once(d.Table(""))
-		in.Warnings = append(in.Warnings, warnings...)
-		if in.nat == nil {
-			in.nat = listing
-		}
-		if in.filter == nil {
-			in.filter = listing
-		}
+	if line4, line6 := d.families(); line4 == 0 && line6 > 0 {
+		in.family = 6
 	}
 	if in.nat.Chain(chainServices) == nil {
 		in.warn(0, "there is no chain %s in a table nat: these are not the rules of kube-proxy in iptables mode", chainServices)
@@ -82,6 +78,12 @@ func interpret(d *Dump, fromHooks bool) *Reading {
 	in.frontends()
 	for _, key := range in.keys() {
 		in.frontend(key)
+	}
+	if t := in.nat; len(in.View) == 0 && !d.Listing && t.Chain(chainServices) != nil && t.Chain(chainServices).Line > 0 {
+		in.Empty = named == 0 && !in.serves()
+		if in.Empty {
+			in.warn(0, "kube-proxy serves no Service here")
+		}
 	}
 	in.checkNames()
 	in.checkNotes()
@@ -99,7 +101,8 @@ type interpreter struct {
 	fromHooks, masquerades bool
 	told                   map[Warning]bool
 	index                  map[*Chain]*index
-	is6                    bool
+	family                 int  // 4 or 6
+	cut                    bool // chains may have lost their rules
 	mark                   uint32
 	endless                int               // walks that were given up
 	ofChain                map[string]string // see services
@@ -128,6 +131,13 @@ func (in *interpreter) keys() []view.Key {
 		return cmp.Or(cmp.Compare(in.Frontends[a].Line, in.Frontends[b].Line), strings.Compare(a.String(), b.String()))
 	})
 	return keys
+}
+
+// serves reports whether there is a chain of a Service, so that one was lost if there is
+// no frontend.
+func (in *interpreter) serves() bool {
+	return slices.ContainsFunc(in.nat.Chains, func(c *Chain) bool { return leadsToService(c.Name) && len(c.Rules) > 0 }) ||
+		slices.ContainsFunc(in.nat.Chain(chainServices).Rules, func(r Rule) bool { return r.Jump() != chainNodePorts })
 }
 
 // frontends finds all frontends: what rules in the chains that dispatch have a
@@ -246,7 +256,7 @@ func (in *interpreter) healthCheck(r *Rule) {
 
 // is4 says that the rules are of IPv4, which a NodePort does not show.
 func (in *interpreter) is4() bool {
-	return !in.is6
+	return in.family != 6
 }
 
 // port is the one port that a rule is for, 0 for none.

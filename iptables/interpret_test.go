@@ -86,7 +86,7 @@ func TestInterpretListing(t *testing.T) {
 		`line 39: the note ">> 5 >> nodo worker que tiene mayor probabilidad." is no part of the rule: of all new connections, KUBE-SEP-2GYGZVZWX5UVIMQH gets 1/6, as each of the 6 endpoints does`,
 		"line 5: chain KUBE-SVC-6BRQXW4I6ZZ3LHZH is not in the dump: where it leads to can't be told",
 		"line 4: what connections to 172.30.0.10:53/tcp meet can't be told; it is left out",
-		"chain KUBE-MARK-MASQ is not in the dump; it is taken to masquerade, as its name says",
+		"the listing is without chain KUBE-MARK-MASQ: it is as kube-proxy has it",
 	} {
 		if !slices.ContainsFunc(texts, func(s string) bool { return strings.Contains(s, part) }) {
 			t.Errorf("nothing says: %s", part)

@@ -212,7 +212,6 @@ func (w *walker) chance(r *Rule, m Match) (p float64, known bool) {
 		case m.Module == "nfacct": // counts
 			return 1, true
 		case m.Module == "physdev" && m.Text == "! --physdev-is-in": // no bridge
-			w.warn(r.Line, "-m physdev ! --physdev-is-in is taken to be true: packets that a bridge passes on are not told from others")
 			return 1, true
 		}
 	}

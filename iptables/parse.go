@@ -33,7 +33,7 @@ func Parse(r io.Reader) (*Dump, error) {
 				_, err = in.ReadSlice('\n')
 			}
 		case err == nil || len(text) > 0:
-			p.line(string(bytes.TrimRight(text, " \t\r\n")))
+			p.physical(string(bytes.TrimRight(text, " \t\r\n")), err == nil)
 		}
 		if errors.Is(err, io.EOF) {
 			break
@@ -46,11 +46,38 @@ func Parse(r io.Reader) (*Dump, error) {
 	return p.dump, nil
 }
 
+// physical takes one line of the text. A backslash at its end joins the next to it. A
+// rule without a newline is the rest of a text that was cut: its last word may be half
+// of one.
+func (p *parser) physical(text string, whole bool) {
+	joined, more := strings.CutSuffix(text, "\\")
+	if more && whole && len(p.joined)+len(text) < maxLine {
+		p.joined += joined + " "
+		p.continued++
+		return
+	}
+	number := p.number
+	text, p.number = p.joined+text, p.number-p.continued
+	p.joined, p.continued = "", 0
+	if text = unpasted(text); whole || p.ends(text) {
+		p.line(text)
+	} else {
+		p.passed()
+		p.warn(p.number, "the text ends in the middle of this line: it is left out: %s", shortened(text))
+	}
+	p.number = number
+}
+
 // parser is one run of Parse.
 type parser struct {
 	dump   *Dump
 	rules  ruleParser
 	number int
+	// joined are lines before this one that end with a backslash; continued counts them.
+	joined    string
+	continued int
+	// foreign are the kinds of foreign lines that were warned of.
+	foreign uint
 	// table is where rules go, nil outside of one.
 	table    *Table
 	comments []string
@@ -67,6 +94,25 @@ func (p *parser) warn(line int, format string, args ...any) {
 	}
 }
 
+// ends reports whether a line without a newline is whole. Nothing of a dump is, but for
+// its end; in a listing a rule is whose target is known.
+func (p *parser) ends(text string) bool {
+	if text == "" || !strings.ContainsAny(text[:1], "-:[*") {
+		return true
+	}
+	if p.table != nil && p.table.Name != "" {
+		return false
+	}
+	_, r, err := p.rules.rule(text)
+	switch t := r.Target.(type) {
+	case Jump:
+		return err == nil && (t.To == Accept || t.To == Drop || t.To == Return || t.To == chainMarkMasq || t.To == chainMarkDrop || p.dump.Table("").Chain(t.To) != nil)
+	case Reject, Masquerade:
+		return err == nil
+	}
+	return false
+}
+
 func (p *parser) line(text string) {
 	if text == "" {
 		return
@@ -74,7 +120,8 @@ func (p *parser) line(text string) {
 	switch first := text[0]; {
 	case first == '#' && p.grep.prompt(p, text):
 		return
-	case first == '#' && p.others == 0:
+	case first == '#' && !behind.MatchString(text) && p.others == 0:
+		p.told(text)
 		p.comments = append(p.comments, text)
 		return
 	case first == '*' && isName(text[1:]):
@@ -90,6 +137,12 @@ func (p *parser) line(text string) {
 		return
 	case first == '-' || first == '[':
 		chain, rule, err := p.rules.rule(text)
+		if !errors.Is(err, errNoRule) && !sound(p.rules.words, text) {
+			p.passed()
+			p.warn(p.number, "its quotes or dashes are not those of iptables-save; it is read as it was before: %s", shortened(text))
+			text = mended(text)
+			chain, rule, err = p.rules.rule(text)
+		}
 		if err == nil {
 			p.passed()
 			p.grep.see(p, text)
@@ -105,6 +158,14 @@ func (p *parser) line(text string) {
 		}
 	}
 	if p.grep.prompt(p, text) {
+		return
+	}
+	if p.told(text) {
+		return
+	}
+	if behind.MatchString(text) {
+		p.passed()
+		p.warn(p.number, "looks like a rule behind other text; it is passed over: %s", shortened(text))
 		return
 	}
 	if p.others == 0 {
@@ -204,9 +265,13 @@ func (p *parser) passed() {
 }
 
 func (p *parser) end() {
+	if p.joined != "" {
+		p.physical("", false)
+	}
 	p.passed()
 	p.grep.end(p)
 	if p.table != nil && p.table.Name != "" {
+		p.dump.cut = true
 		p.warn(p.number, "the dump ends inside table %s: there is no COMMIT", p.table.Name)
 	}
 	p.dump.Trailing = p.comments

@@ -19,6 +19,9 @@ func parseFile(t testing.TB, name string) (*Dump, string) {
 
 func parseText(t testing.TB, text string) *Dump {
 	t.Helper()
+	if text != "" && !strings.HasSuffix(text, "\n") {
+		text += "\n"
+	}
 	d, err := Parse(strings.NewReader(text))
 	if err != nil {
 		t.Fatal(err)

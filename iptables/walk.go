@@ -157,6 +157,7 @@ func (w *walker) target(c *Chain, r *Rule, f flow, hint string) (on, returned []
 	case nil:
 		return []flow{f}, nil
 	case Jump:
+		f.local = f.local || strings.HasPrefix(c.Name, PrefixExternal) && strings.HasPrefix(t.To, PrefixLocal)
 		return w.jump(r, t, f, hint)
 	case DNAT:
 		to := t.One()
@@ -212,7 +213,7 @@ func (w *walker) jump(r *Rule, t Jump, f flow, hint string) (on, returned []flow
 		to = w.filter.Chain(t.To)
 	}
 	switch {
-	case to == nil || len(to.Rules) == 0 && to.Line == 0:
+	case to == nil || len(to.Rules) == 0 && (to.Line == 0 || w.cut && leadsToService(t.To)):
 		w.missing(r, t, f, hint)
 		return nil, nil
 	case w.depth >= maxDepth:

@@ -86,7 +86,7 @@ func inFile(err error, first int) string {
 
 // versions are those in which our kinds are read.
 var versions = map[string]string{
-	"Service": "v1", "Node": "v1", "EndpointSlice": "discovery.k8s.io/v1", "ServiceCIDR": "networking.k8s.io/v1",
+	"Service": "v1", "Node": "v1", "Endpoints": "v1", "EndpointSlice": "discovery.k8s.io/v1", "ServiceCIDR": "networking.k8s.io/v1",
 }
 
 func groupOf(apiVersion string) string {
@@ -104,6 +104,8 @@ func (out *decoded) object(place string, text []byte) {
 	switch typ.APIVersion + "/" + typ.Kind {
 	case "v1/Service":
 		object = &corev1.Service{}
+	case "v1/Endpoints":
+		object = &endpoints{}
 	case "v1/Node":
 		object = &corev1.Node{}
 	case "discovery.k8s.io/v1/EndpointSlice":

@@ -28,7 +28,8 @@ type Objects struct {
 	// Errors are what could not be read; Warnings what was, but looks wrong.
 	Errors, Warnings []error
 
-	places map[string]string // by kind, namespace and name: where it was read
+	endpoints []*endpoints      // in the order in which they were read
+	places    map[string]string // by kind, namespace and name: where it was read
 }
 
 // Read reads files, directories, and standard input for the path "-". Of a
@@ -45,6 +46,7 @@ func Read(ctx context.Context, paths []string, stdin io.Reader) *Objects {
 			o.file(ctx, f, stdin)
 		}
 	}
+	o.mirror()
 	return o
 }
 
@@ -98,6 +100,11 @@ func (o *Objects) add(object found) {
 		}
 		key := types.NamespacedName{Namespace: v.Namespace, Name: service}
 		o.Slices[key] = append(o.Slices[key], v)
+	case *endpoints:
+		defaultNamespace(&v.Namespace)
+		if o.first("Endpoints", v.Namespace, v.Name, object.place) {
+			o.endpoints = append(o.endpoints, v)
+		}
 	case *corev1.Node:
 		if o.first("Node", "", v.Name, object.place) {
 			o.Nodes[v.Name] = v

@@ -54,7 +54,7 @@ func of(kind string, text []byte, err error) error {
 	unnamed := json.Unmarshal(text, &named) != nil || named.Metadata.Name == ""
 	service := types.NamespacedName{Namespace: named.Metadata.Namespace, Name: named.Metadata.Name}
 	switch kind {
-	case "Service":
+	case "Service", "Endpoints":
 	case "EndpointSlice":
 		service.Name = named.Metadata.Labels[discoveryv1.LabelServiceName]
 		unnamed = unnamed || service.Name == ""

@@ -34,7 +34,7 @@ func Manifests(w io.Writer, r *iptables.Reading, node string) error {
 	slices.SortFunc(r.Warnings, func(a, b iptables.Warning) int {
 		return cmp.Or(cmp.Compare(a.Line, b.Line), strings.Compare(a.Text, b.Text))
 	})
-	if len(objects) == 0 {
+	if len(objects) == 0 && !r.Empty {
 		return errors.New("there is no Service among the rules: the input is what iptables-save prints on a node with kube-proxy in iptables mode")
 	}
 	fmt.Fprintf(w, "# kube-verdict apply -f - --node-name %s%s\n", node, flags(r))

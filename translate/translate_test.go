@@ -126,7 +126,8 @@ func TestFlags(t *testing.T) {
 	} {
 		dump, err := iptables.Parse(strings.NewReader(c.rules + `
 -A KUBE-SERVICES -d 10.96.0.2/32 -p tcp -m comment --comment "a/b:p cluster IP" -m tcp --dport 80 -j KUBE-SVC-X
--A KUBE-SVC-X -p tcp -j DNAT --to-destination 10.0.0.1:80`))
+-A KUBE-SVC-X -p tcp -j DNAT --to-destination 10.0.0.1:80
+`))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -173,7 +174,7 @@ func TestWhatIsLost(t *testing.T) {
 		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			dump, err := iptables.Parse(strings.NewReader(c.rules))
+			dump, err := iptables.Parse(strings.NewReader(c.rules + "\n"))
 			if err != nil {
 				t.Fatal(err)
 			}

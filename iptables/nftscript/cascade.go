@@ -111,7 +111,7 @@ func (tab *table) cascade(in string, rules []iptables.Rule) (n int, probabilitie
 	for i := range rules {
 		p, ok := share(&rules[i])
 		j, isJump := rules[i].Target.(iptables.Jump)
-		if !ok || !isJump || isVerdict(j.To) || !tab.ends(j.To, of) {
+		if !ok || !isJump || isVerdict(j.To) || !tab.ends(j.To, of) || tab.refused[&rules[i]] != "" {
 			break
 		}
 		n++

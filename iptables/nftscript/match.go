@@ -15,6 +15,9 @@ func (t *translator) match(r *iptables.Rule, m iptables.Match, of string) (alter
 	case iptables.Comment:
 		return one()
 	case iptables.Ports:
+		if m.Source.From > m.Source.To || m.Destination.From > m.Destination.To {
+			return nil, "a range of ports that ends before it begins has no translation"
+		}
 		return one(append(ports(of, "sport", m.Source), ports(of, "dport", m.Destination)...)...)
 	case iptables.AddrType:
 		return addrType(m)
@@ -34,10 +37,6 @@ func (t *translator) match(r *iptables.Rule, m iptables.Match, of string) (alter
 		if m.Has("nfacct") {
 			t.warn(r.Line, "an object of nfacct becomes a counter of its own: %s", m.Text)
 			return one("counter")
-		}
-		if m.Module == "physdev" && m.Text == "! --physdev-is-in" {
-			t.warn(r.Line, "-m physdev ! --physdev-is-in is taken to be true: packets that a bridge passes on are not told from others")
-			return one()
 		}
 		if m.Module == "" {
 			return nil, fmt.Sprintf("option %q has no translation", m.Text)

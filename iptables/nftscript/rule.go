@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/kube-verdict/kube-verdict/iptables"
@@ -37,7 +38,7 @@ func (t *translator) rules(tab *table, c *iptables.Chain) []string {
 			i += n
 			continue
 		}
-		texts, why := t.rule(tab, r)
+		texts, why := t.rule(tab, c.Name, r)
 		if why != "" {
 			t.warn(r.Line, "%s: left out: %s", why, text(r))
 			texts = []string{"# left out, " + why + ": " + text(r)}
@@ -86,7 +87,7 @@ func (t *translator) frontends(tab *table, c *iptables.Chain, from int) (int, st
 	for i := from; i < len(c.Rules); i++ {
 		key, ok := frontend(&c.Rules[i])
 		j, isJump := c.Rules[i].Target.(iptables.Jump)
-		if !ok || !isJump || seen[key] || !isVerdict(j.To) && tab.chains[j.To] == nil {
+		if !ok || !isJump || seen[key] || !isVerdict(j.To) && tab.chains[j.To] == nil || tab.refused[&c.Rules[i]] != "" {
 			break
 		}
 		seen[key] = true
@@ -134,7 +135,7 @@ func (t *translator) verdict(tab *table, j iptables.Jump) string {
 }
 
 // rule is one rule, mostly in one line, or why there is none.
-func (t *translator) rule(tab *table, r *iptables.Rule) (lines []string, why string) {
+func (t *translator) rule(tab *table, in string, r *iptables.Rule) (lines []string, why string) {
 	var parts []string
 	never := false
 	for _, a := range []struct {
@@ -167,7 +168,7 @@ func (t *translator) rule(tab *table, r *iptables.Rule) (lines []string, why str
 		return []string{"# for no packet: " + text(r)}, ""
 	}
 	of := protocol(r)
-	if name := r.Protocol.Name; name != "" && !isWord(name) {
+	if name := r.Protocol.Name; name != "" && !isProtocol(name) {
 		return nil, fmt.Sprintf("protocol %q has no translation", name)
 	}
 	if name := r.Protocol.Name; name != "" && name != "all" && name != "0" && !toPort(r, of) {
@@ -206,6 +207,12 @@ func (t *translator) rule(tab *table, r *iptables.Rule) (lines []string, why str
 		}
 		either = all
 	}
+	if why = tab.misplaced(in, r.Target); why == "" {
+		why = tab.refused[r]
+	}
+	if why != "" {
+		return nil, why
+	}
 	target, why := t.target(tab, r, of)
 	if why != "" {
 		return nil, why
@@ -214,6 +221,14 @@ func (t *translator) rule(tab *table, r *iptables.Rule) (lines []string, why str
 		lines = append(lines, line(matches, target+comment(r.Comment())))
 	}
 	return lines, ""
+}
+
+// isProtocol reports whether nft knows a protocol by this name, or number.
+func isProtocol(name string) bool {
+	if _, err := strconv.ParseUint(name, 10, 8); err == nil {
+		return true
+	}
+	return slices.Contains([]string{"all", "tcp", "udp", "udplite", "sctp", "dccp", "icmp", "icmpv6", "ipv6-icmp", "esp", "ah", "comp"}, name)
 }
 
 // toPort says that a match on ports implies the protocol.

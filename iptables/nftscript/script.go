@@ -16,6 +16,9 @@ import (
 // transaction, and gives the dump's warnings, and what the script does not carry
 // over.
 func Write(w io.Writer, d *iptables.Dump) ([]iptables.Warning, error) {
+	if _, err := d.Family(); err != nil {
+		return d.Warnings, err
+	}
 	t := newTranslator(d)
 	if len(t.tables) == 0 {
 		return t.warnings, errors.New("there is no chain of kube-proxy's, such as KUBE-SERVICES, with a rule that leads there: these are not the rules of kube-proxy in iptables mode")
@@ -31,7 +34,6 @@ func Write(w io.Writer, d *iptables.Dump) ([]iptables.Warning, error) {
 
 // translator turns the chains of one dump into those of one nftables table.
 type translator struct {
-	dump     *iptables.Dump
 	is6      bool
 	tables   []table
 	warnings []iptables.Warning
@@ -51,6 +53,9 @@ type table struct {
 	chains map[string]*iptables.Chain
 	order  []*iptables.Chain
 	reach  reach
+	// called are the hooks that lead to each chain; refused are jumps that no kernel takes.
+	called  map[string]map[string]bool
+	refused map[*iptables.Rule]string
 	// others says that built-in chains have rules of others, too.
 	others bool
 }

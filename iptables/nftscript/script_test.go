@@ -59,7 +59,13 @@ func TestRules(t *testing.T) {
 		{"-i eth0 ! -o cali+ -j RETURN", `iifname "eth0" oifname != "cali*" return`, ""},
 		{"-p udp -m udp --sport 53 ! --dport 1:1024 -j RETURN", "udp sport 53 udp dport != 1-1024 return", ""},
 		{"-p sctp -m sctp --dport 3868 -j KUBE-SVC-A", "sctp dport 3868 jump KUBE-SVC-A", ""},
-		{"! -p tcp -g KUBE-SVC-A", "meta l4proto != tcp goto KUBE-SVC-A", ""},
+		{"! -p tcp -j RETURN", "meta l4proto != tcp return", ""},
+		{"-p tcp -m tcp --dport 80 -g KUBE-SVC-A", "tcp dport 80 goto KUBE-SVC-A", ""},
+		{"-p nonsense -j RETURN", `# left out, protocol "nonsense" has no translation: -p nonsense -j RETURN`, `line 11: protocol "nonsense" has no translation: left out: -p nonsense -j RETURN`},
+		{"-p tcp -m tcp --dport 90:80 -j RETURN", "# left out, a range of ports that ends before it begins has no translation: -p tcp -m tcp --dport 90:80 -j RETURN",
+			"line 11: a range of ports that ends before it begins has no translation: left out: -p tcp -m tcp --dport 90:80 -j RETURN"},
+		{"-p tcp -m tcp --dport 80 -j REJECT", "# left out, -j REJECT has no place in table nat: -p tcp -m tcp --dport 80 -j REJECT",
+			"line 11: -j REJECT has no place in table nat: left out: -p tcp -m tcp --dport 80 -j REJECT"},
 		{"-p 47 -j RETURN", "meta l4proto 47 return", ""},
 		{"-m addrtype --dst-type LOCAL -j RETURN", "fib daddr type local return", ""},
 		{"-m addrtype ! --src-type LOCAL,BROADCAST -j RETURN", "fib saddr type != { local, broadcast } return", ""},
@@ -84,14 +90,15 @@ func TestRules(t *testing.T) {
 		{"-m nfacct --nfacct-name x -j RETURN", "counter return", "line 11: an object of nfacct becomes a counter of its own: --nfacct-name x"},
 		{"-p tcp -j DNAT --to-destination 10.1.0.1-10.1.0.4:80-90 --random --persistent", "meta l4proto tcp dnat to 10.1.0.1-10.1.0.4:80-90 random persistent", ""},
 		{"-j DNAT --to-destination 10.1.0.1", "dnat to 10.1.0.1", ""},
-		{"-p tcp -j MASQUERADE --to-ports 1024-2048 --random", "meta l4proto tcp masquerade to :1024-2048 random", ""},
+		{"-p tcp -j MASQUERADE --to-ports 1024-2048 --random", "# left out, -j MASQUERADE has no place behind PREROUTING: -p tcp -j MASQUERADE --to-ports 1024-2048 --random",
+			"line 11: -j MASQUERADE has no place behind PREROUTING: left out: -p tcp -j MASQUERADE --to-ports 1024-2048 --random"},
 		{"-m set --match-set x dst -j RETURN", "# left out, -m set has no translation: -m set --match-set x dst -j RETURN",
 			"line 11: -m set has no translation: left out: -m set --match-set x dst -j RETURN"},
 		{"-j NFLOG --nflog-group 1", "# left out, -j NFLOG has no translation: -j NFLOG --nflog-group 1",
 			"line 11: -j NFLOG has no translation: left out: -j NFLOG --nflog-group 1"},
 		{"-i a;b -j RETURN", `# left out, interface "a;b" has no translation: -i a;b -j RETURN`, `line 11: interface "a;b" has no translation: left out: -i a;b -j RETURN`},
-		{"-i eth0.5 -j KUBE-SVC-A;drop", `# left out, chain KUBE-SVC-A;drop is not one of kube-proxy's: -i eth0.5 -j KUBE-SVC-A;drop`,
-			"line 11: chain KUBE-SVC-A;drop is not one of kube-proxy's: left out: -i eth0.5 -j KUBE-SVC-A;drop"},
+		{"-i eth0.5 -p tcp -m tcp --dport 80 -j KUBE-SVC-A;drop", `# left out, chain KUBE-SVC-A;drop is not one of kube-proxy's: -i eth0.5 -p tcp -m tcp --dport 80 -j KUBE-SVC-A;drop`,
+			"line 11: chain KUBE-SVC-A;drop is not one of kube-proxy's: left out: -i eth0.5 -p tcp -m tcp --dport 80 -j KUBE-SVC-A;drop"},
 		{"-j DOCKER", "# left out, chain DOCKER is not one of kube-proxy's: -j DOCKER",
 			"line 11: chain DOCKER is not one of kube-proxy's: left out: -j DOCKER"},
 	} {
@@ -102,9 +109,7 @@ func TestRules(t *testing.T) {
 		if got := strings.Join(warnings, "\n"); got != tc.warning {
 			t.Errorf("%s: warnings %q, want %q", tc.rule, got, tc.warning)
 		}
-		if !strings.Contains(tc.rule, "MASQUERADE") { // which the kernel takes in POSTROUTING only
-			loads(t, script)
-		}
+		loads(t, script)
 	}
 }
 
@@ -122,7 +127,7 @@ func loads(t *testing.T, script string) {
 // A cascade of probabilities becomes one random number where no packet comes back
 // from an endpoint, and is tried rule by rule where one could.
 func TestCascades(t *testing.T) {
-	const to = "-A KUBE-SERVICES -p tcp -j KUBE-SVC-A\n"
+	const to = "-A KUBE-SERVICES -p tcp -m tcp --dport 80 -j KUBE-SVC-A\n"
 	first := func(p string) string {
 		return "-A KUBE-SVC-A -m statistic --mode random --probability " + p + " -j KUBE-SEP-A\n"
 	}
@@ -133,7 +138,7 @@ func TestCascades(t *testing.T) {
 		{"by hand", to + first("0.25") + rest, "# shares of 65536: none is off by more than 0 of itself\nnumgen random mod 65536 vmap { 0-16383 : goto KUBE-SEP-A, 16384-65535 : goto KUBE-SEP-B }"},
 		{"a share that is small", to + first("0.0001") + rest, "# shares of 16777216: none is off by more than 0.00017 of itself\nnumgen random mod 16777216 vmap { 0-1677 : goto KUBE-SEP-A, 1678-16777215 : goto KUBE-SEP-B }"},
 		{"without a rest, which goes on", to + first("0.5") + first("0.5") + "-A KUBE-SVC-A -j RETURN\n", "# shares of 65536: none is off by more than 0 of itself\nnumgen random mod 65536 vmap { 0-32767 : goto KUBE-SEP-A, 32768-49151 : goto KUBE-SEP-A }\nreturn"},
-		{"packets of other protocols come, too", "-A KUBE-SERVICES -j KUBE-SVC-A\n" + first("0.5") + rest, "numgen random mod 2147483648 < 1073741824 jump KUBE-SEP-A\njump KUBE-SEP-B"},
+		{"packets of other protocols come, too", to + "-A KUBE-SERVICES -p udp -m udp --dport 80 -j KUBE-SVC-A\n" + first("0.5") + rest, "numgen random mod 2147483648 < 1073741824 jump KUBE-SEP-A\njump KUBE-SEP-B"},
 		{"packets come back from an endpoint", to + "-A KUBE-SVC-A -m statistic --mode random --probability 0.5 -j KUBE-MARK-MASQ\n" + rest, "numgen random mod 2147483648 < 1073741824 jump KUBE-MARK-MASQ\njump KUBE-SEP-B"},
 		{"other conditions", to + "-A KUBE-SVC-A -s 10.0.0.1/32 -m statistic --mode random --probability 0.5 -j KUBE-SEP-A\n" + rest, "ip saddr 10.0.0.1 numgen random mod 2147483648 < 1073741824 jump KUBE-SEP-A\njump KUBE-SEP-B"},
 	} {
@@ -147,7 +152,7 @@ func TestCascades(t *testing.T) {
 
 // Clients' lists become sets that keep them as long as the list is asked back.
 func TestAffinity(t *testing.T) {
-	script, warnings := translated(t, dump("-A KUBE-SERVICES -p tcp -j KUBE-SVC-A\n"+
+	script, warnings := translated(t, dump("-A KUBE-SERVICES -p tcp -m tcp --dport 80 -j KUBE-SVC-A\n"+
 		"-A KUBE-SVC-A -m recent --rcheck --seconds 10800 --reap --name KUBE-SEP-A --mask 255.255.255.255 --rsource -j KUBE-SEP-A\n"+
 		"-A KUBE-SVC-A -p tcp -m recent --set --name KUBE-SEP-A --mask 255.255.255.255 --rsource -j DNAT --to-destination 10.1.0.1:80"))
 	if len(warnings) > 0 || !strings.Contains(script, "set KUBE-SEP-A {\n\t\ttypeof ip saddr\n") {

@@ -54,19 +54,14 @@ func isOurs(r *iptables.Rule) bool {
 
 // newTranslator picks what is kube-proxy's out of a dump.
 func newTranslator(d *iptables.Dump) *translator {
-	t := &translator{dump: d, is6: d.Families().Line6 > 0, sets: map[string]uint32{}, mapsOf: map[string]int{}, names: map[[2]string]string{}}
+	family, _ := d.Family()
+	d = iptables.Complete(d)
+	t := &translator{is6: family == 6, sets: map[string]uint32{}, mapsOf: map[string]int{}, names: map[[2]string]string{}}
 	t.warnings = append(t.warnings, d.Warnings...)
 	others := 0
 	for i := range d.Tables {
 		from := &d.Tables[i]
-		if d.Listing && from.Name == "" {
-			once, warnings := iptables.Once(from)
-			from, t.warnings = once, append(t.warnings, warnings...)
-		}
 		tab := table{name: from.Name, chains: map[string]*iptables.Chain{}}
-		if tab.name == "" {
-			tab.name = "nat" // a listing: what Services have there is most of it
-		}
 		for _, c := range from.Chains {
 			_, builtIn := hooks[tab.name+" "+c.Name]
 			switch {
@@ -100,6 +95,7 @@ func newTranslator(d *iptables.Dump) *translator {
 	}
 	for i := range t.tables {
 		t.complete(&t.tables[i])
+		t.called(&t.tables[i])
 		t.tables[i].reach = reached(&t.tables[i])
 	}
 	t.nameChains()
@@ -112,11 +108,8 @@ func (tab *table) put(c *iptables.Chain) {
 	tab.order = append(tab.order, c)
 }
 
-// complete adds what a listing of part of the rules lacks.
+// complete adds the chains that rules lead to and that are not there.
 func (t *translator) complete(tab *table) {
-	if t.dump.Listing && tab.name == "nat" {
-		t.completeListing(tab)
-	}
 	for _, c := range tab.order {
 		for i := range c.Rules {
 			j, ok := c.Rules[i].Target.(iptables.Jump)
@@ -125,35 +118,6 @@ func (t *translator) complete(tab *table) {
 			}
 			t.warn(c.Rules[i].Line, "there is no chain %s: it is left empty", j.To)
 			tab.put(&iptables.Chain{Name: j.To})
-		}
-	}
-}
-
-// completeListing adds the chains that a listing of one Service's rules is without.
-func (t *translator) completeListing(tab *table) {
-	jump := func(to string) iptables.Target { return iptables.Jump{To: to} }
-	const bit = 0x4000
-	add := func(name string, rules ...iptables.Rule) {
-		if tab.chains[name] == nil {
-			tab.put(&iptables.Chain{Name: name, Policy: iptables.Accept, Rules: rules})
-			t.warn(0, "the listing is without chain %s: it is as kube-proxy has it", name)
-		}
-	}
-	add("PREROUTING", iptables.Rule{Target: jump("KUBE-SERVICES")})
-	add("OUTPUT", iptables.Rule{Target: jump("KUBE-SERVICES")})
-	add("POSTROUTING", iptables.Rule{Target: jump("KUBE-POSTROUTING")})
-	add("KUBE-MARK-MASQ", iptables.Rule{Target: iptables.SetMark{Value: bit, Mask: bit}})
-	add("KUBE-POSTROUTING",
-		iptables.Rule{Matches: []iptables.Match{iptables.Mark{Not: true, Value: bit, Mask: bit}}, Target: jump(iptables.Return)},
-		iptables.Rule{Target: iptables.SetMark{Value: bit}},
-		iptables.Rule{Target: iptables.Masquerade{RandomFully: true}})
-	// In the order in which packets meet them.
-	for i, name := range []string{"PREROUTING", "OUTPUT", "POSTROUTING"} {
-		for j, c := range tab.order {
-			if c.Name == name {
-				copy(tab.order[i+1:j+1], tab.order[i:j])
-				tab.order[i] = c
-			}
 		}
 	}
 }
