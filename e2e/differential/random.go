@@ -49,13 +49,13 @@ func randomService(r *rand.Rand, number int) Service {
 	return outside(r, s)
 }
 
-// randomTaken is whose address a Service has as an external IP, too, or a useless one. It is one Service's
+// randomTaken is whose address a Service has as an external IP, too. It is one Service's
 // alone: what becomes of an address that two claim is not asked (see wanted).
 func randomTaken(r *rand.Rand, number int) string {
 	if number > 1 {
 		return ""
 	}
-	return pick(r, "", "", "", "node", "pod", "multicast")
+	return pick(r, "", "", "", "node", "pod")
 }
 
 // outside is what only Services that are reached from outside may have.
