@@ -45,12 +45,13 @@ func forms() []form {
 // translated writes a dump in one form, and gives what is to be warned of. It is an error
 // if no Service is among the rules, unless the dump is that of a kube-proxy without any.
 func translated(dump *iptables.Dump, as form, node string) (string, []iptables.Warning, error) {
-	if _, err := dump.Family(); err != nil {
-		return "", dump.Warnings, err
-	}
 	reading := iptables.Interpret(dump)
-	if len(reading.View) == 0 && !reading.Empty {
-		return "", reading.Warnings, errNoService
+	_, err := dump.Family()
+	switch {
+	case len(reading.View) == 0 && !reading.Empty && (err == nil || errors.Is(err, iptables.ErrNoFamily)):
+		return "", reading.Warnings, errNoService // which says more of a text that has no rules
+	case err != nil:
+		return "", dump.Warnings, err
 	}
 	var text strings.Builder
 	warnings, err := as.write(&text, dump, reading, node)

@@ -42,7 +42,7 @@ func unpasted(text string) string {
 	if stamp := logged.FindString(line); stamp != "" {
 		line = line[len(stamp):]
 	}
-	line = line[len(quoting.FindString(line)):]
+	line = strings.Trim(line[len(quoting.FindString(line)):], "`")
 	line = dashes(line)
 	if shape.MatchString(line) {
 		return line

@@ -26,6 +26,7 @@ func TestPasted(t *testing.T) {
 		{"quoted", func(s string) string { return "> > " + s }},
 		{"commented", func(s string) string { return "  // " + s }},
 		{"a list", func(s string) string { return "- " + s }},
+		{"a list of code in a mail", func(s string) string { return "> - `" + s + "`" }},
 		{"commands", func(s string) string { return "iptables -t nat " + s }},
 		{"commands at a prompt", func(s string) string { return "root@node:~# sudo /usr/sbin/iptables-legacy -w 5 -t nat " + s }},
 		{"commands quoted", func(s string) string { return "> $ iptables -w -t nat " + s }},
