@@ -81,3 +81,35 @@ func TestLostHooksAreMissed(t *testing.T) {
 		t.Errorf("only %d rules were removed", removed)
 	}
 }
+
+// A kernel's chains have no lines: one that is empty is there all the same, and a NodePort
+// without endpoints goes on to the table filter.
+func TestEmptyChainsOfAKernel(t *testing.T) {
+	d, err := iptables.Parse(strings.NewReader(`*filter
+:INPUT ACCEPT [0:0]
+:KUBE-EXTERNAL-SERVICES - [0:0]
+-A INPUT -m conntrack --ctstate NEW -j KUBE-EXTERNAL-SERVICES
+-A KUBE-EXTERNAL-SERVICES -p tcp -m comment --comment "a/b has no endpoints" -m addrtype --dst-type LOCAL -m tcp --dport 30080 -j REJECT --reject-with icmp-port-unreachable
+COMMIT
+*nat
+:PREROUTING ACCEPT [0:0]
+:OUTPUT ACCEPT [0:0]
+:KUBE-SERVICES - [0:0]
+:KUBE-NODEPORTS - [0:0]
+-A PREROUTING -j KUBE-SERVICES
+-A OUTPUT -j KUBE-SERVICES
+-A KUBE-SERVICES -m addrtype --dst-type LOCAL -j KUBE-NODEPORTS
+COMMIT
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range d.Tables {
+		for _, c := range d.Tables[i].Chains {
+			c.Line = 0
+		}
+	}
+	if reading := iptables.InterpretHooked(d); len(reading.View) != 1 {
+		t.Errorf("connections meet %v, with %v", reading.View, reading.Warnings)
+	}
+}

@@ -213,7 +213,7 @@ func (w *walker) jump(r *Rule, t Jump, f flow, hint string) (on, returned []flow
 		to = w.filter.Chain(t.To)
 	}
 	switch {
-	case to == nil || len(to.Rules) == 0 && (to.Line == 0 || w.cut && leadsToService(t.To)):
+	case to == nil || len(to.Rules) == 0 && (to.Line == 0 && !w.fromHooks || w.cut && leadsToService(t.To)): // a kernel's chains have no lines
 		w.missing(r, t, f, hint)
 		return nil, nil
 	case w.depth >= maxDepth:
