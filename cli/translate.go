@@ -45,8 +45,9 @@ func forms() []form {
 // translated writes a dump in one form, and gives what is to be warned of. It is an error
 // if no Service is among the rules, unless the dump is that of a kube-proxy without any.
 func translated(dump *iptables.Dump, as form, node string) (string, []iptables.Warning, error) {
-	reading := iptables.Interpret(dump)
 	_, err := dump.Family()
+	whole := iptables.Complete(dump) // once for all that read it
+	reading := iptables.Interpret(whole)
 	switch {
 	case len(reading.View) == 0 && !reading.Empty && (err == nil || errors.Is(err, iptables.ErrNoFamily)):
 		return "", reading.Warnings, errNoService // which says more of a text that has no rules
@@ -54,7 +55,7 @@ func translated(dump *iptables.Dump, as form, node string) (string, []iptables.W
 		return "", dump.Warnings, err
 	}
 	var text strings.Builder
-	warnings, err := as.write(&text, dump, reading, node)
+	warnings, err := as.write(&text, whole, reading, node)
 	return text.String(), warnings, err
 }
 

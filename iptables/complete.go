@@ -9,9 +9,13 @@ import (
 // Complete is a dump as its readers take it: rules that an older iptables printed
 // without a part of them are left out, the rules of a listing are in the tables nat and
 // filter, and what kube-proxy always has and the listing lacks is there. The warnings
-// name each of these.
+// name each of these. A dump that is complete stays as it is.
 func Complete(d *Dump) *Dump {
-	c := &completer{Dump: &Dump{Trailing: d.Trailing, Warnings: slices.Clone(d.Warnings), Listing: d.Listing, prompts: d.prompts, cut: d.cut}}
+	if d.complete {
+		return d
+	}
+	c := &completer{Dump: &Dump{complete: true, Trailing: d.Trailing, Warnings: slices.Clone(d.Warnings), Listing: d.Listing, prompts: d.prompts, cut: d.cut}}
+	c.line4, c.line6 = d.families()
 	for i := range d.Tables {
 		from := &d.Tables[i]
 		if d.Listing && from.Name == "" {
@@ -95,11 +99,11 @@ func isOfFilter(chain string, r *Rule) bool {
 	jump := r.Jump()
 	_, reject := r.Target.(Reject)
 	switch chain {
-	case chainExternalServices, chainProxyFirewall, chainForward, chainFirewall, "FORWARD":
+	case chainExternalServices, chainProxyFirewall, chainForward, chainFirewall, baseForward:
 		return true
-	case "INPUT":
+	case baseInput:
 		return strings.HasPrefix(jump, "KUBE-")
-	case "OUTPUT":
+	case baseOutput:
 		return jump == chainFirewall || jump == chainProxyFirewall || jump == chainServices && len(r.Matches) > 1
 	case chainServices, chainNodePorts:
 		return reject || jump == Drop || jump == Accept
@@ -192,7 +196,7 @@ func lostAddress(chain string, r *Rule) string {
 		return ""
 	}
 	_, reject := r.Target.(Reject)
-	if !reject && jump != Drop && jump != Accept && jump != chainMarkMasq && jump != chainMarkDrop && serviceOf(r.Comment()) == "" && !leadsToService(jump) {
+	if !reject && jump != Drop && jump != Accept && jump != chainMarkMasq && jump != chainMarkDrop && serviceOf(r.Comment()) == "" && !IsServiceChain(jump) {
 		return ""
 	}
 	if slices.ContainsFunc(r.Matches, func(m Match) bool { _, other := m.(Other); return other && !isBridge(m) }) {
@@ -200,7 +204,7 @@ func lostAddress(chain string, r *Rule) string {
 	}
 	ported := slices.ContainsFunc(r.Matches, func(m Match) bool { p, ok := m.(Ports); return ok && p.Destination.Set })
 	switch {
-	case !ported && (r.Protocol.Name != "" || chain == chainNodePorts || leadsToService(jump) || serviceOf(r.Comment()) != ""):
+	case !ported && (r.Protocol.Name != "" || chain == chainNodePorts || IsServiceChain(jump) || serviceOf(r.Comment()) != ""):
 		return "--dport"
 	case ported && r.Destination.IsZero() && chain != chainNodePorts && !hasAddrType(r) && serviceOf(r.Comment()) != "":
 		return "-d or -m addrtype"
@@ -208,8 +212,8 @@ func lostAddress(chain string, r *Rule) string {
 	return ""
 }
 
-// leadsToService reports whether a chain is one of a Service's.
-func leadsToService(chain string) bool {
+// IsServiceChain reports whether a chain is one of a Service's, by its name.
+func IsServiceChain(chain string) bool {
 	for _, prefix := range []string{PrefixService, PrefixLocal, PrefixExternal, PrefixFirewall, PrefixEndpoint, PrefixBalancer} {
 		if strings.HasPrefix(chain, prefix) {
 			return true

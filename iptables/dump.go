@@ -17,7 +17,11 @@ type Dump struct {
 	// Listing says that rules came without a table around them, as from grep or
 	// from "iptables -S". They are in a Table without a name.
 	Listing bool
-	// cut says that the text ends inside a table.
+	// complete reports whether this is the result of Complete; line4 and line6 then are
+	// what told the families of the text.
+	complete     bool
+	line4, line6 int
+	// cut reports whether the text ends inside a table.
 	cut bool
 	// prompts are commands that were typed in a listing.
 	prompts []Warning

@@ -27,6 +27,9 @@ func (d *Dump) Family() (int, error) {
 
 // families are the first lines that tell each family, 0 where none does.
 func (d *Dump) families() (line4, line6 int) {
+	if d.complete {
+		return d.line4, d.line6
+	}
 	note := func(line int, is4 bool) {
 		to := &line6
 		if is4 {

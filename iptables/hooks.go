@@ -105,18 +105,8 @@ func (w *walker) base(c *Chain, flows []flow, to ...string) []flow {
 			if next := table.Chain(t.To); next == nil || len(next.Rules) == 0 {
 				continue
 			}
-			var on []flow
-			for _, f := range flows {
-				taken, rest := w.match(c, r, f)
-				if rest.share > 0 {
-					on = append(on, rest)
-				}
-				if taken.share > 0 {
-					back, returned := w.jump(r, t, taken, "")
-					on = append(append(on, back...), returned...)
-				}
-			}
-			flows = join(on)
+			on, returned := w.rule(c, r, flows, func(taken flow) (_, _ []flow) { return w.jump(r, t, taken, "") })
+			flows = join(append(on, returned...))
 		case ok && r.ofAll() && t.To == Drop:
 			w.finish(flows, dropped)
 			return nil

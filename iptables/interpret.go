@@ -136,7 +136,7 @@ func (in *interpreter) keys() []view.Key {
 // serves reports whether there is a chain of a Service, so that one was lost if there is
 // no frontend.
 func (in *interpreter) serves() bool {
-	return slices.ContainsFunc(in.nat.Chains, func(c *Chain) bool { return leadsToService(c.Name) && len(c.Rules) > 0 }) ||
+	return slices.ContainsFunc(in.nat.Chains, func(c *Chain) bool { return IsServiceChain(c.Name) && len(c.Rules) > 0 }) ||
 		slices.ContainsFunc(in.nat.Chain(chainServices).Rules, func(r Rule) bool { return r.Jump() != chainNodePorts })
 }
 

@@ -17,18 +17,18 @@ func (c *completer) listing() {
 		c.jump(nat, chainServices, chainNodePorts, AddrType{Destination: "LOCAL"})
 	}
 	if nat.Chain(chainServices) != nil {
-		c.jump(nat, "PREROUTING", chainServices)
-		c.jump(nat, "OUTPUT", chainServices)
+		c.jump(nat, basePrerouting, chainServices)
+		c.jump(nat, baseOutput, chainServices)
 	}
 	c.chain(nat, chainMarkMasq, Rule{Target: SetMark{DefaultMark, DefaultMark}})
 	c.chain(nat, chainPostrouting, postrouting(c.bit(nat))...)
-	c.jump(nat, "POSTROUTING", chainPostrouting)
+	c.jump(nat, basePostrouting, chainPostrouting)
 	if leadsFrom(nat, chainMarkDrop) {
 		c.chain(nat, chainMarkDrop, Rule{Target: SetMark{dropMark, dropMark}})
 		filter := c.table("filter")
 		c.chain(filter, chainFirewall, Rule{Matches: []Match{Mark{Value: dropMark, Mask: dropMark}}, Target: Jump{To: Drop}})
 	}
-	c.order(c.Table("nat"), "PREROUTING", "OUTPUT", "POSTROUTING")
+	c.order(c.Table("nat"), basePrerouting, baseOutput, basePostrouting)
 	c.filter()
 }
 
@@ -43,23 +43,23 @@ func (c *completer) filter() {
 		name, to string
 		only     []Match
 	}{
-		{"INPUT", chainProxyFirewall, []Match{first}}, {"FORWARD", chainProxyFirewall, []Match{first}}, {"OUTPUT", chainProxyFirewall, []Match{first}},
-		{"INPUT", chainNodePorts, nil},
-		{"INPUT", chainExternalServices, []Match{first}}, {"FORWARD", chainExternalServices, []Match{first}},
-		{"FORWARD", chainServices, []Match{first}}, {"OUTPUT", chainServices, []Match{first}},
-		{"INPUT", chainFirewall, nil}, {"OUTPUT", chainFirewall, nil},
-		{"FORWARD", chainForward, nil},
+		{baseInput, chainProxyFirewall, []Match{first}}, {baseForward, chainProxyFirewall, []Match{first}}, {baseOutput, chainProxyFirewall, []Match{first}},
+		{baseInput, chainNodePorts, nil},
+		{baseInput, chainExternalServices, []Match{first}}, {baseForward, chainExternalServices, []Match{first}},
+		{baseForward, chainServices, []Match{first}}, {baseOutput, chainServices, []Match{first}},
+		{baseInput, chainFirewall, nil}, {baseOutput, chainFirewall, nil},
+		{baseForward, chainForward, nil},
 	} {
 		if to := filter.Chain(hook.to); to != nil && len(to.Rules) > 0 {
 			c.jump(filter, hook.name, hook.to, hook.only...)
 		}
 	}
-	c.order(filter, "INPUT", "FORWARD", "OUTPUT")
+	c.order(filter, baseInput, baseForward, baseOutput)
 }
 
 // isHook reports whether a chain is one that the kernel calls.
 func isHook(name string) bool {
-	return slices.Contains([]string{"PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING"}, name)
+	return slices.Contains([]string{basePrerouting, baseInput, baseForward, baseOutput, basePostrouting}, name)
 }
 
 // jump adds a rule that leads from one chain to another, unless there is one.
@@ -99,7 +99,7 @@ func (c *completer) external(t *Table) {
 		for i := range chain.Rules {
 			r := &chain.Rules[i]
 			all = all || bare(r) && r.Jump() != chainMarkMasq
-			local = local || !bare(r) && leadsToService(r.Jump())
+			local = local || !bare(r) && IsServiceChain(r.Jump())
 		}
 		if all {
 			continue

@@ -211,7 +211,7 @@ func (w *walker) chance(r *Rule, m Match) (p float64, known bool) {
 		switch {
 		case m.Module == "nfacct": // counts
 			return 1, true
-		case m.Module == "physdev" && m.Text == "! --physdev-is-in": // no bridge
+		case isBridge(m):
 			return 1, true
 		}
 	}

@@ -103,20 +103,26 @@ func (w *walker) chain(c *Chain, flows []flow, hint string) []flow {
 			w.finish(flows, lost)
 			return out
 		}
-		var on []flow
-		for _, f := range flows {
-			taken, rest := w.match(c, r, f)
-			if rest.share > 0 {
-				on = append(on, rest)
-			}
-			if taken.share > 0 {
-				back, returned := w.target(c, r, taken, hint)
-				on, out = append(on, back...), append(out, returned...)
-			}
-		}
-		flows = join(on)
+		on, returned := w.rule(c, r, flows, func(taken flow) (_, _ []flow) { return w.target(c, r, taken, hint) })
+		flows, out = join(on), append(out, returned...)
 	}
 	return join(append(out, flows...))
+}
+
+// rule lets flows through a rule, whose target gets those that it takes. It gives the flows
+// behind the rule, and those that leave the chain.
+func (w *walker) rule(c *Chain, r *Rule, flows []flow, target func(taken flow) (on, returned []flow)) (on, returned []flow) {
+	for _, f := range flows {
+		taken, rest := w.match(c, r, f)
+		if rest.share > 0 {
+			on = append(on, rest)
+		}
+		if taken.share > 0 {
+			back, left := target(taken)
+			on, returned = append(on, back...), append(returned, left...)
+		}
+	}
+	return on, returned
 }
 
 // join takes flows together that are alike.
@@ -213,7 +219,7 @@ func (w *walker) jump(r *Rule, t Jump, f flow, hint string) (on, returned []flow
 		to = w.filter.Chain(t.To)
 	}
 	switch {
-	case to == nil || len(to.Rules) == 0 && (to.Line == 0 && !w.fromHooks || w.cut && leadsToService(t.To)): // a kernel's chains have no lines
+	case to == nil || len(to.Rules) == 0 && (to.Line == 0 && !w.fromHooks || w.cut && IsServiceChain(t.To)): // a kernel's chains have no lines
 		w.missing(r, t, f, hint)
 		return nil, nil
 	case w.depth >= maxDepth:

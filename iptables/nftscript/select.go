@@ -6,33 +6,16 @@ import (
 	"github.com/kube-verdict/kube-verdict/iptables"
 )
 
-// ours are the chains that kube-proxy makes, and the kubelet for it, by what their
-// names begin with or are.
-var (
-	prefixes = []string{
-		iptables.PrefixService, iptables.PrefixLocal, iptables.PrefixExternal,
-		iptables.PrefixFirewall, iptables.PrefixEndpoint, iptables.PrefixBalancer,
-	}
-	fixed = map[string]bool{
-		"KUBE-SERVICES": true, "KUBE-EXTERNAL-SERVICES": true, "KUBE-NODEPORTS": true,
-		"KUBE-POSTROUTING": true, "KUBE-MARK-MASQ": true, "KUBE-MARK-DROP": true,
-		"KUBE-FORWARD": true, "KUBE-FIREWALL": true, "KUBE-PROXY-FIREWALL": true,
-	}
-)
+// fixed are the chains that kube-proxy always makes, and the kubelet for it.
+var fixed = map[string]bool{
+	"KUBE-SERVICES": true, "KUBE-EXTERNAL-SERVICES": true, "KUBE-NODEPORTS": true,
+	"KUBE-POSTROUTING": true, "KUBE-MARK-MASQ": true, "KUBE-MARK-DROP": true,
+	"KUBE-FORWARD": true, "KUBE-FIREWALL": true, "KUBE-PROXY-FIREWALL": true,
+}
 
+// isOurChain reports whether a chain is one of those, or of a Service.
 func isOurChain(name string) bool {
-	if fixed[name] {
-		return true
-	}
-	if !isWord(name) {
-		return false
-	}
-	for _, prefix := range prefixes {
-		if strings.HasPrefix(name, prefix) {
-			return true
-		}
-	}
-	return false
+	return fixed[name] || isWord(name) && iptables.IsServiceChain(name)
 }
 
 // isWord says that nft takes a text for one name or number, wherever it stands: a
