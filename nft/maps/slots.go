@@ -18,7 +18,7 @@ func (l *Layout) InSlots(svc proxy.Service, old *proxy.Service, held layout.Look
 	return svc.InSlots(func(port *proxy.Port) (all, local []proxy.Endpoint) {
 		for _, f := range port.Frontends {
 			fam := l.family(nft.FamilyOf(f.Addr))
-			key := (&writer{}).addr(f.Addr).proto(port.Protocol).port(port.Port).done()
+			key := frontendKey(f.Addr, port)
 			all = fam.slots(fam.endpoints, key, len(port.Endpoints), held)
 			local = fam.slots(fam.localEndpoints, key, len(port.LocalEndpoints), held)
 			if all != nil || local != nil {
@@ -33,13 +33,18 @@ func (l *Layout) InSlots(svc proxy.Service, old *proxy.Service, held layout.Look
 func (fam *family) slots(set *nft.Set, key string, n int, held layout.Lookup) []proxy.Endpoint {
 	var endpoints []proxy.Endpoint
 	for i := range n {
-		e, is := held(fam.table, set, (&writer{}).text(key).slot(uint32(i)).done())
+		e, is := held(fam.table, set, string(binary.NativeEndian.AppendUint32([]byte(key), uint32(i))))
 		if !is && i == 0 {
 			return nil
 		}
 		endpoints = append(endpoints, proxy.Endpoint{AddrPort: endpointOf(e.Data)})
 	}
 	return endpoints
+}
+
+// frontendKey is the key of a port's frontend.
+func frontendKey(addr netip.Addr, port *proxy.Port) string {
+	return (&writer{}).addr(addr).proto(port.Protocol).port(port.Port).done()
 }
 
 // endpointOf is the endpoint that an element's data stands for.
@@ -58,7 +63,7 @@ func (l *Layout) ID(name proxy.Name, port *proxy.Port, held layout.Lookup) uint3
 	comment := layout.Comment(name, port)
 	for _, f := range port.Frontends {
 		fam := l.family(nft.FamilyOf(f.Addr))
-		key := (&writer{}).addr(f.Addr).proto(port.Protocol).port(port.Port).done()
+		key := frontendKey(f.Addr, port)
 		for _, set := range []*nft.Set{fam.services, fam.stickyIDs} {
 			e, is := held(fam.table, set, key)
 			if set == fam.services && e.Comment != comment {
