@@ -128,8 +128,8 @@ func (d *differ) desired(theirs bool) (side, error) {
 	return s, nil
 }
 
-// config is how pods are told, and which Services are desired: as flags say, or as our
-// tables have it. What kube-proxy serves does not depend on our scope.
+// config gives how pods are recognised and which Services are desired, from flags or from
+// our tables. What kube-proxy serves does not depend on our scope.
 func (d *differ) config(theirs bool) (view.Config, proxy.Scope, error) {
 	config, err := d.options.layout()
 	if err != nil {

@@ -82,7 +82,7 @@ func (b *builder) compare(svc *proxy.Service) *compared {
 		c.chains(b, t, chains[t])
 	}
 	if c.known && c.result.State != Nothing {
-		c.result.Besides, c.result.Differences = c.result.Differences, b.behaviour(svc)
+		c.result.Deviations, c.result.Differences = c.result.Differences, b.behaviour(svc)
 		c.result.State = Agrees
 		switch {
 		case c.missing > 0 && c.there == 0:

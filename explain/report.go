@@ -172,10 +172,10 @@ type Kernel struct {
 	// Tables are those of ours that it has.
 	Tables   []string `json:"tables,omitempty"`
 	Elements int      `json:"elements"`
-	// Differences are what connections meet otherwise than they should; Besides what is
-	// in the tables otherwise.
+	// Differences are how connections are handled differently from what the Service asks
+	// for; Deviations are objects in the tables that are not as we write them.
 	Differences []string `json:"differences,omitempty"`
-	Besides     []string `json:"besides,omitempty"`
+	Deviations  []string `json:"deviations,omitempty"`
 	// Bypassed says that no packet comes to them: another proxy serves, and ours
 	// are in its shadow.
 	Bypassed bool `json:"bypassed,omitempty"`

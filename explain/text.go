@@ -232,13 +232,13 @@ func (t *text) technology(r *Report) {
 	default:
 		t.line("  Whether the kernel agrees is not known (see the end).")
 	}
-	if len(k.Besides) > 0 && k.State == Agrees {
+	if len(k.Deviations) > 0 && k.State == Agrees {
 		t.line("  Its tables are not just as we write them, which makes no difference to connections:")
-	} else if len(k.Besides) > 0 && k.State == Differs {
+	} else if len(k.Deviations) > 0 && k.State == Differs {
 		t.line("  In its tables:")
 	}
 	if k.State == Agrees || k.State == Differs {
-		t.list(k.Besides)
+		t.list(k.Deviations)
 	}
 }
 

@@ -45,7 +45,7 @@ type HeldSet struct {
 	// Count is the number of elements that the kernel says there are, or 0
 	// where it doesn't say.
 	Count uint32
-	// Large says that the elements were not read, as there are too many.
+	// Large reports whether the elements were not read because there are too many.
 	Large    bool
 	Elements []Element
 }

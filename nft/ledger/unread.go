@@ -29,8 +29,8 @@ func (l *Ledger) IsUnread(set *nft.Set) bool {
 	return is
 }
 
-// Found says that the kernel has these elements of a set that was not read, and reports
-// whether that is all that it has.
+// Found records elements that the kernel has of a set that was not read, and reports
+// whether these are all of them.
 func (l *Ledger) Found(set *nft.Set, elements []nft.Element) bool {
 	u := l.unread[set]
 	for i := range elements {
